@@ -42,6 +42,7 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "preview": some(&video.preview),
         "downloads": any(downloads),
         "captions": video.captions.iter().map(caption).collect::<Vec<_>>(),
+        "playableSeconds": video.playable_seconds,
     })
 }
 
@@ -79,6 +80,7 @@ pub(crate) fn job(job: &v1::Job) -> Value {
         "generateDASH": job.generate_dash,
         "tasks": job.tasks.iter().map(task).collect::<Vec<_>>(),
         "notes": job.notes,
+        "queuePosition": job.queue_position,
         "createdAt": text(job.created_at.as_ref().and_then(wire::time)),
         "startedAt": text(job.started_at.as_ref().and_then(wire::time)),
         "finishedAt": text(job.finished_at.as_ref().and_then(wire::time)),
@@ -110,6 +112,8 @@ pub(crate) fn worker(worker: &v1::Worker) -> Value {
         "leases": worker.leases,
         "draining": worker.draining,
         "connected": worker.connected,
+        "state": name(worker.state().as_str_name(), "WORKER_STATE_"),
+        "version": Some(&worker.version).filter(|version| !version.is_empty()),
         "probeTrouble": Some(&worker.probe_trouble).filter(|trouble| !trouble.is_empty()),
         "seenAt": text(worker.seen_at.as_ref().and_then(wire::time)),
     })

@@ -35,6 +35,7 @@ pub mod schema;
 mod served_version;
 pub mod sign_in;
 mod states;
+pub mod system;
 pub mod task_counts;
 pub mod tasks;
 pub mod tokens;

@@ -12,6 +12,7 @@ pub mod events;
 pub mod input;
 pub mod jobs;
 pub mod leases;
+mod lists;
 mod lookup;
 pub mod playback;
 pub mod presigned_urls;

@@ -24,6 +24,7 @@ pub mod server;
 pub mod source;
 pub mod state;
 pub mod store_outages;
+pub mod transcode;
 pub mod upload_policy;
 
 pub use server::{ServeError, serve};

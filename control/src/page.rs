@@ -5,12 +5,16 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use api::code::{Code, Problem};
+use api::{
+    code::{Code, Problem},
+    limits::TITLE_CHARS_MAX,
+};
 use authz::RootKeys;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-const PLACE_BYTES: usize = 8 + 16;
+/// Maximum bytes of a position: a title of 200 characters and an id.
+const PLACE_BYTES_MAX: usize = 4 * TITLE_CHARS_MAX + 16;
 const PROOF_BYTES: usize = 16;
 const CONTEXT: &str = "streaming-service 2026-11 page tokens";
 
@@ -21,6 +25,47 @@ pub struct Cursor {
     pub time: Timestamp,
     /// The row's id.
     pub id: Uuid,
+}
+
+/// The position of a row in a list that is ordered by title.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TitleCursor {
+    /// The row's title.
+    pub title: String,
+    /// The row's id.
+    pub id: Uuid,
+}
+
+/// A position that page tokens contain.
+pub trait Position: Sized {
+    /// Its bytes.
+    fn to_bytes(&self) -> Vec<u8>;
+    /// The position that has these bytes.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Position for Cursor {
+    fn to_bytes(&self) -> Vec<u8> {
+        [&self.time.as_microsecond().to_be_bytes()[..], self.id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (time, id) = bytes.split_first_chunk()?;
+        let time = Timestamp::from_microsecond(i64::from_be_bytes(*time)).ok()?;
+        Some(Self { time, id: Uuid::from_slice(id).ok()? })
+    }
+}
+
+impl Position for TitleCursor {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.id.as_bytes(), self.title.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (id, title) = bytes.split_first_chunk()?;
+        let title = String::from_utf8(title.to_vec()).ok()?;
+        Some(Self { title, id: Uuid::from_bytes(*id) })
+    }
 }
 
 /// A list as one caller sees it.
@@ -36,11 +81,11 @@ pub struct List<'a> {
 
 /// A page that a caller requests.
 #[derive(Clone, Copy, Debug)]
-pub struct PageRequest<'a> {
+pub struct PageRequest<'a, P = Cursor> {
     list: List<'a>,
     size: usize,
     /// The last row of the page before; `None` for the first page.
-    pub after: Option<Cursor>,
+    pub after: Option<P>,
     /// The number of rows to read: one more than shown, which reveals whether there is a next page.
     pub limit: i64,
 }
@@ -67,10 +112,8 @@ impl Pages {
     }
 
     /// Creates the token for the page after `last`.
-    pub fn seal(&self, list: List<'_>, last: Cursor) -> String {
-        let mut place = [0; PLACE_BYTES];
-        place[..8].copy_from_slice(&last.time.as_microsecond().to_be_bytes());
-        place[8..].copy_from_slice(last.id.as_bytes());
+    pub fn seal(&self, list: List<'_>, last: &impl Position) -> String {
+        let place = last.to_bytes();
         let key = self.keys().pop().unwrap_or_default();
         let proof = proof(&key, list, &place);
         format!("{}{}", hex::encode(place), hex::encode(proof))
@@ -80,7 +123,7 @@ impl Pages {
     ///
     /// # Errors
     /// The token is not valid for this list and tenant; the error names `page_token`.
-    pub fn open(&self, list: List<'_>, token: &str) -> Result<Option<Cursor>, Problem> {
+    pub fn open<P: Position>(&self, list: List<'_>, token: &str) -> Result<Option<P>, Problem> {
         if token.is_empty() {
             return Ok(None);
         }
@@ -94,12 +137,12 @@ impl Pages {
     ///
     /// # Errors
     /// Those of [`Self::open`].
-    pub fn request<'a>(
+    pub fn request<'a, P: Position>(
         &self,
         list: List<'a>,
         size: usize,
         token: &str,
-    ) -> Result<PageRequest<'a>, Problem> {
+    ) -> Result<PageRequest<'a, P>, Problem> {
         let after = self.open(list, token)?;
         let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
         Ok(PageRequest { list, size, after, limit })
@@ -107,28 +150,30 @@ impl Pages {
 
     /// Cuts the rows that were read to the requested page, converts them, and creates the token of
     /// the next page if there is one.
-    pub fn cut<T, M>(
+    pub fn cut<T, M, P: Position>(
         &self,
-        page: PageRequest<'_>,
+        page: PageRequest<'_, P>,
         mut rows: Vec<T>,
-        cursor: impl Fn(&T) -> Cursor,
+        cursor: impl Fn(&T) -> P,
         convert: impl FnMut(T) -> M,
     ) -> (Vec<M>, String) {
         let more = rows.len() > page.size;
         rows.truncate(page.size);
         let last = rows.last().filter(|_| more);
-        let next = last.map(|row| self.seal(page.list, cursor(row))).unwrap_or_default();
+        let next = last.map(|row| self.seal(page.list, &cursor(row))).unwrap_or_default();
         (rows.into_iter().map(convert).collect(), next)
     }
 
-    fn read(&self, list: List<'_>, token: &str) -> Option<Cursor> {
-        let mut bytes = [0; PLACE_BYTES + PROOF_BYTES];
-        hex::decode_to_slice(token, &mut bytes).ok()?;
+    fn read<P: Position>(&self, list: List<'_>, token: &str) -> Option<P> {
+        if token.len() > 2 * (PLACE_BYTES_MAX + PROOF_BYTES) {
+            return None;
+        }
+        let bytes = hex::decode(token).ok()?;
         // Only lower case is valid, so that each token has exactly one spelling.
         if token.bytes().any(|letter| letter.is_ascii_uppercase()) {
             return None;
         }
-        let (place, proof) = bytes.split_at(PLACE_BYTES);
+        let (place, proof) = bytes.split_at_checked(bytes.len().checked_sub(PROOF_BYTES)?)?;
         // Hashes of blake3 are compared in constant time.
         let given = blake3::Hash::from_bytes(padded(proof));
         let fits = |key: &[u8; 32]| {
@@ -137,9 +182,7 @@ impl Pages {
         if !self.keys().iter().any(fits) {
             return None;
         }
-        let (time, id) = place.split_at(8);
-        let time = Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?;
-        Some(Cursor { time, id: Uuid::from_slice(id).ok()? })
+        P::from_bytes(place)
     }
 }
 
@@ -171,7 +214,7 @@ mod tests {
     use authz::RootKeys;
     use tonic::Code as Grpc;
 
-    use super::{Cursor, List, Pages};
+    use super::{Cursor, List, Pages, TitleCursor};
 
     const VIDEOS: List<'static> = List { name: "videos", tenant: "a", filter: "" };
 
@@ -183,9 +226,19 @@ mod tests {
     #[test]
     fn a_token_decodes_to_its_cursor() {
         let pages = Pages::new(&RootKeys::generate());
-        let token = pages.seal(VIDEOS, cursor());
+        let token = pages.seal(VIDEOS, &cursor());
         assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
-        assert_eq!(pages.open(VIDEOS, ""), Ok(None));
+        assert_eq!(pages.open::<Cursor>(VIDEOS, ""), Ok(None));
+    }
+
+    #[test]
+    fn a_token_carries_the_longest_title() {
+        let pages = Pages::new(&RootKeys::generate());
+        for title in [String::new(), "\u{10348}".repeat(200)] {
+            let last = TitleCursor { title, id: uuid::Uuid::from_u128(7) };
+            let token = pages.seal(VIDEOS, &last);
+            assert_eq!(pages.open(VIDEOS, &token), Ok(Some(last)));
+        }
     }
 
     #[test]
@@ -203,46 +256,46 @@ mod tests {
     #[test]
     fn a_token_with_any_changed_character_is_rejected() {
         let pages = Pages::new(&RootKeys::generate());
-        let token = pages.seal(VIDEOS, cursor());
+        let token = pages.seal(VIDEOS, &cursor());
         for place in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(changed).unwrap();
-            let problem = pages.open(VIDEOS, &changed).unwrap_err();
+            let problem = pages.open::<Cursor>(VIDEOS, &changed).unwrap_err();
             assert_eq!(problem.violations[0].field, "page_token");
             assert_eq!((problem.code.http(), problem.code.grpc()), (400, Grpc::InvalidArgument));
         }
         let shouted = token.to_ascii_uppercase();
         for junk in ["x", "00", &token[..token.len() - 2], &format!("{token}00"), &shouted] {
-            assert!(pages.open(VIDEOS, junk).is_err());
+            assert!(pages.open::<Cursor>(VIDEOS, junk).is_err());
         }
     }
 
     #[test]
     fn tokens_of_other_tenants_lists_and_keys_are_rejected() {
         let pages = Pages::new(&RootKeys::generate());
-        let token = pages.seal(VIDEOS, cursor());
+        let token = pages.seal(VIDEOS, &cursor());
         for other in [
             List { tenant: "b", ..VIDEOS },
             List { name: "jobs", ..VIDEOS },
             List { filter: "x", ..VIDEOS },
         ] {
-            assert!(pages.open(other, &token).is_err());
+            assert!(pages.open::<Cursor>(other, &token).is_err());
         }
-        assert!(Pages::new(&RootKeys::generate()).open(VIDEOS, &token).is_err());
+        assert!(Pages::new(&RootKeys::generate()).open::<Cursor>(VIDEOS, &token).is_err());
     }
 
     #[test]
     fn tokens_survive_a_rotation_until_their_key_is_removed() {
         let mut keys = RootKeys::generate();
         let pages = Pages::new(&keys);
-        let token = pages.seal(VIDEOS, cursor());
+        let token = pages.seal(VIDEOS, &cursor());
         keys.rotate();
         pages.replace(&keys);
         assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
-        assert_ne!(pages.seal(VIDEOS, cursor()), token);
+        assert_ne!(pages.seal(VIDEOS, &cursor()), token);
         assert!(keys.remove(0) && !keys.remove(1));
         pages.replace(&keys);
-        assert!(pages.open(VIDEOS, &token).is_err());
+        assert!(pages.open::<Cursor>(VIDEOS, &token).is_err());
     }
 }

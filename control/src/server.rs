@@ -159,6 +159,7 @@ pub async fn serve(
     health.set_serving::<WorkerServiceServer<Services>>().await;
     health.set_serving::<AuthServiceServer<Services>>().await;
     health.set_serving::<EventServiceServer<Services>>().await;
+    health.set_serving::<SystemServiceServer<Services>>().await;
     let soft = shutdown.soft.clone();
     let stop = async move {
         soft.cancelled().await;

@@ -1,5 +1,7 @@
 //! Uploaded sources: sealed under their final key, checked, and queued for a probe.
 
+use std::time::Instant;
+
 use api::code::{Code, Problem};
 use media::{JobId, layout};
 use object_store::{ObjectStoreExt, path::Path};
@@ -88,6 +90,7 @@ pub async fn finish(app: &AppState, video: &Video, upload: &UploadSession) -> Re
     if upload.length != Some(upload.received) {
         return Err(Problem::new(Code::Conflict, "the upload is incomplete"));
     }
+    let arrived = Instant::now();
     seal(app, video, Some(upload), upload.received.unsigned_abs()).await?;
     let received = Received {
         title: String::new(),
@@ -96,6 +99,8 @@ pub async fn finish(app: &AppState, video: &Video, upload: &UploadSession) -> Re
         bytes: upload.received,
         sha256: upload.digest.clone(),
         filename: upload.filename.clone(),
+        auto_transcode: false,
+        arrived,
     };
     queue_probe(app, video, &received).await
 }

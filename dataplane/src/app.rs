@@ -12,6 +12,7 @@ use crate::{
     health::Health,
     http::{client_address::TrustedProxies, cors::Cors},
     limit::Limiter,
+    load::Load,
     metrics::Metrics,
     pages::Pages,
     playback::{
@@ -30,7 +31,7 @@ pub(crate) struct App {
     pub(crate) playback: Arc<Playback>,
     pub(crate) rest: Arc<Rest>,
     pub(crate) pages: Pages,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
     pub(crate) limiter: Arc<Limiter>,
@@ -99,15 +100,16 @@ impl App {
             verifier.clone(),
         ));
         let segment_cache = SegmentCache::new(config.segment_cache_bytes, shutdown.clone());
+        let health = Arc::new(Health::new(
+            control.clone(),
+            stores.clone(),
+            index_cache.clone(),
+            telemetry,
+            config.metrics_include_control,
+        ));
         Ok(Arc::new(Self {
             limiter: limiter.clone(),
-            health: Health::new(
-                control.clone(),
-                stores.clone(),
-                index_cache.clone(),
-                telemetry,
-                config.metrics_include_control,
-            ),
+            health: health.clone(),
             rest: Arc::new(Rest {
                 control: control.clone(),
                 stores: stores.clone(),
@@ -118,6 +120,8 @@ impl App {
                 limiter,
                 transfers: Transfers::default(),
                 metrics: metrics.clone(),
+                load: Arc::new(Load::new(metrics.clone())),
+                health,
                 shutdown: shutdown.clone(),
                 upload_bytes_max: config.upload_bytes_max,
                 cdn_base: cdn_base.clone(),

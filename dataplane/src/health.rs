@@ -55,18 +55,28 @@ impl Health {
 
     /// Readiness, with the state of each dependency.
     pub(crate) async fn ready(&self) -> Reply {
+        let (ok, document) = self.latest().await;
+        let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        reply::json(code, &document)
+    }
+
+    /// The state of each dependency, by name.
+    pub(crate) async fn dependencies(&self) -> Value {
+        self.latest().await.1["dependencies"].take()
+    }
+
+    /// Whether all dependencies are available, and the document with their states.
+    async fn latest(&self) -> (bool, Value) {
         let mut last = self.last.lock().await;
         let known = last.as_ref().filter(|(since, ..)| since.elapsed() < FRESH);
-        let (ok, document) = match known {
+        match known {
             Some((_, ok, document)) => (*ok, document.clone()),
             None => {
                 let (ok, document) = self.examine().await;
                 *last = Some((Instant::now(), ok, document.clone()));
                 (ok, document)
             }
-        };
-        let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        reply::json(code, &document)
+        }
     }
 
     /// Liveness: this process serves what it has cached, even while its dependencies are down.

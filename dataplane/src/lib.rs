@@ -14,6 +14,7 @@ mod control;
 mod health;
 mod http;
 mod limit;
+mod load;
 mod metrics;
 mod pages;
 mod playback;
@@ -84,6 +85,8 @@ pub async fn serve(
     change_feed::stored_keys(&app).await;
     app.shutdown.tracker.spawn(change_feed::follow(app.clone()));
     app.shutdown.tracker.spawn(token_uses::report(app.clone()));
+    let (load, soft) = (app.rest.load.clone(), app.shutdown.soft.clone());
+    app.shutdown.tracker.spawn(async move { load.measure(soft).await });
     let connections_max = app.config.connections_max;
     let (pace, metrics, shutdown) = (app.config.pace, app.metrics.clone(), app.shutdown.clone());
     let respond =

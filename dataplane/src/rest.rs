@@ -12,6 +12,7 @@ mod me;
 pub(crate) mod openapi;
 mod profiles;
 mod sign_in;
+mod system;
 mod tokens;
 pub(crate) mod upload;
 mod videos;
@@ -29,8 +30,10 @@ use self::upload::transfers::Transfers;
 pub(crate) use crate::control::caller::Caller;
 use crate::{
     control::Control,
+    health::Health,
     http::{reply::Reply, request_body::RequestBody},
     limit::Limiter,
+    load::Load,
     metrics::Metrics,
     playback::{exchange::TokenExchange, index_cache::IndexCache},
     route::Route,
@@ -51,6 +54,8 @@ pub(crate) struct Rest {
     /// Requests that write resumable uploads.
     pub(crate) transfers: Transfers,
     pub(crate) metrics: Metrics,
+    pub(crate) load: Arc<Load>,
+    pub(crate) health: Arc<Health>,
     pub(crate) shutdown: Shutdown,
     pub(crate) upload_bytes_max: u64,
     /// The base of the URLs of streams.
@@ -69,8 +74,11 @@ pub(crate) async fn serve(
         Route::SignIn | Route::RenewPlaybackToken => Caller::anonymous(&rest.control, address),
         _ => Caller::bearing(&rest.control, &request.headers, address)?,
     };
-    let reply = match route {
-        Route::Me => me::get(rest, &caller, request, address).await,
+    let known = route.parameters();
+    let checked = known.map(|known| fields::check_parameters(request.uri.query(), known));
+    let reply = match (checked, route) {
+        (Some(Err(problem)), _) => Err(problem),
+        (_, Route::Me) => me::get(rest, &caller, request, address).await,
         _ => dispatch(rest, &caller, route, request, body).await,
     };
     match reply {
@@ -167,11 +175,12 @@ async fn dispatch(
         (&Method::DELETE, Route::Job(job)) => jobs::cancel(rest, caller, *job).await,
         (_, Route::Job(job)) => jobs::get(rest, caller, headers, *job).await,
         (_, Route::RetryJob(job)) => jobs::retry(rest, caller, *job).await,
-        (_, Route::Events) => changes::watch(rest, caller, headers, query).await,
+        (_, Route::Events) => changes::watch(rest, caller, headers).await,
         (_, Route::JobEvents(job)) => events::watch(rest, caller, headers, *job).await,
         (_, Route::Profiles) => profiles::list(rest, caller, headers).await,
         (_, Route::Workers) => workers::list(rest, caller, headers).await,
         (_, Route::DrainWorker(worker)) => workers::drain(rest, caller, *worker).await,
+        (_, Route::System) => system::get(rest, caller).await,
         (_, Route::Exchange) => auth::exchange(rest, caller, request).await,
         (_, Route::SignIn) => {
             let fields = fields::Fields::read(headers, body).await?;

@@ -5,6 +5,7 @@
 
 mod files;
 mod pages;
+mod parameters;
 #[cfg(test)]
 mod tests;
 

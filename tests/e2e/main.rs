@@ -25,6 +25,7 @@ mod grpc;
 mod harness;
 mod hostile;
 mod jobs;
+mod lists;
 mod messages;
 mod openapi;
 mod outage;

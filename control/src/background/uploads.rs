@@ -13,12 +13,13 @@ use crate::{
     objects::ObjectError,
     source::finish,
     state::AppState,
+    transcode,
 };
 
 /// Maximum number of uploads of each kind that one round handles.
 const ROUND_MAX: i64 = 100;
 
-/// Finishes uploads that have all their bytes, aborts expired ones, and deletes the bytes of those
+/// Finishes uploads that have all their bytes, creates requested jobs that are missing, aborts expired ones, and deletes the bytes of those
 /// that were aborted.
 ///
 /// # Errors
@@ -55,6 +56,7 @@ pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
         }
         tracing::info!(video.id = %video, "upload expired");
     }
+    transcode::create_awaited(app, ROUND_MAX).await?;
     delete_ended(app).await
 }
 

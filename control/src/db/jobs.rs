@@ -42,6 +42,8 @@ pub struct Job {
     pub attempt: u32,
     /// Why the last attempt of such a task failed.
     pub last_failure: Option<Failure>,
+    /// Its place among the tenant's queued jobs, from 1; `None` unless it is queued.
+    pub queue_position: Option<u32>,
 }
 
 const COLUMNS: &str = "
@@ -87,6 +89,7 @@ impl TryFrom<&Row> for Job {
             speed: row.try_get("speed")?,
             attempt: attempt.unsigned_abs(),
             last_failure: failure(row, "last_error_code", "last_error_message")?,
+            queue_position: None,
         })
     }
 }
@@ -156,7 +159,8 @@ pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Opt
          WHERE j.id = $1 AND j.tenant = $2 AND j.kind = 'transcode'"
     );
     let row = db.query_opt(&sql, &[&id.uuid(), &tenant]).await?;
-    row.as_ref().map(Job::try_from).transpose()
+    let Some(job) = row.as_ref().map(Job::try_from).transpose()? else { return Ok(None) };
+    Ok(place_in_queue(db, vec![job]).await?.pop())
 }
 
 /// Those of the transcode jobs that exist, regardless of their tenant.
@@ -169,18 +173,62 @@ pub async fn of_ids(db: &impl GenericClient, ids: &[JobId]) -> Result<Vec<Job>, 
          WHERE j.id = ANY ($1) AND j.kind = 'transcode'"
     );
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    db.query(&sql, &[&ids]).await?.iter().map(Job::try_from).collect()
+    let rows = db.query(&sql, &[&ids]).await?;
+    place_in_queue(db, rows.iter().map(Job::try_from).collect::<Result<_, _>>()?).await
 }
 
-/// Up to `limit` transcode jobs of one video or of all, newest first, older than `after`.
+/// Sets the places of those jobs that are queued. Jobs leave the queue in the order in which they
+/// entered it, because the tasks of one tenant take their turns then.
+async fn place_in_queue(db: &impl GenericClient, mut jobs: Vec<Job>) -> Result<Vec<Job>, DbError> {
+    let queued = jobs.iter().filter(|job| job.state == JobState::Queued);
+    let queued: Vec<Uuid> = queued.map(|job| job.id.uuid()).collect();
+    if queued.is_empty() {
+        return Ok(jobs);
+    }
+    let rows = db
+        .query(
+            "SELECT id, position
+             FROM (
+                 SELECT id, row_number() OVER (
+                            PARTITION BY tenant ORDER BY COALESCE(queued_at, created_at), id
+                        ) AS position
+                 FROM jobs
+                 WHERE tenant IN (SELECT tenant FROM jobs WHERE id = ANY ($1))
+                   AND kind = 'transcode'
+                   AND state = 'queued'
+             ) AS queue
+             WHERE id = ANY ($1)",
+            &[&queued],
+        )
+        .await?;
+    for row in rows {
+        let (id, position): (Uuid, i64) = (row.try_get("id")?, row.try_get("position")?);
+        if let Some(job) = jobs.iter_mut().find(|job| job.id.uuid() == id) {
+            job.queue_position = u32::try_from(position).ok();
+        }
+    }
+    Ok(jobs)
+}
+
+/// Which jobs a list contains.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// The video; `None` for all.
+    pub video: Option<VideoId>,
+    /// States; empty for all.
+    pub states: &'a [JobState],
+}
+
+/// Up to `limit` transcode jobs, newest first, older than `after`.
 pub async fn list(
     db: &impl GenericClient,
     tenant: &str,
-    video: Option<VideoId>,
+    filter: Filter<'_>,
     after: Option<Cursor>,
     limit: i64,
 ) -> Result<Vec<Job>, DbError> {
     let (time, id) = after.map(|c| (c.time, c.id)).unzip();
+    let states = states::condition("j.state", filter.states.iter().map(|state| state.text()));
     let sql = format!(
         "SELECT {COLUMNS}
          FROM (
@@ -191,15 +239,17 @@ pub async fn list(
                AND j.kind = 'transcode'
                AND ($2::uuid IS NULL OR j.video_id = $2)
                AND ($3::timestamptz IS NULL OR (j.created_at, j.id) < ($3, $4::uuid))
+               {states}
              ORDER BY j.created_at DESC, j.id DESC
              LIMIT $5
          ) AS j
          {SUMS}
          ORDER BY j.created_at DESC, j.id DESC"
     );
-    let video = video.map(VideoId::uuid);
+    let video = filter.video.map(VideoId::uuid);
     let rows = db.query(&sql, &[&tenant, &video, &time, &id, &limit]).await?;
-    rows.iter().map(Job::try_from).collect()
+    let jobs = rows.iter().map(Job::try_from).collect::<Result<_, _>>()?;
+    place_in_queue(db, jobs).await
 }
 
 /// Changes a failed or cancelled job to queued. Renditions that a failed one has completed stay
@@ -209,6 +259,7 @@ pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError>
         .execute(
             "UPDATE jobs
              SET state = 'queued',
+                 queued_at = now(),
                  error_code = NULL,
                  error_message = NULL,
                  started_at = NULL,

@@ -18,7 +18,9 @@ pub async fn publish(
     let rows = tx
         .execute(
             "UPDATE videos
-             SET served_job = $2, published_at = now()
+             SET served_job = $2,
+                 published_at = now(),
+                 playable_at = COALESCE(playable_at, clock_timestamp())
              WHERE id = $1
                AND (
                    served_job IS NULL

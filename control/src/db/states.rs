@@ -55,3 +55,17 @@ pub(super) fn texts(kinds: &[TaskKind]) -> Vec<&'static str> {
 pub(super) fn kinds(has: impl Fn(TaskKind) -> bool) -> Vec<&'static str> {
     texts(&TaskKind::with_property(has))
 }
+
+/// A condition on the states of a list, which begins with AND; empty without states. They are
+/// constants, not parameters: the planner knows how many rows have them, and reads those of a rare
+/// state from an index.
+pub(super) fn condition(
+    column: &'static str,
+    states: impl Iterator<Item = &'static str>,
+) -> String {
+    let states: Vec<String> = states.map(|state| format!("'{state}'")).collect();
+    if states.is_empty() {
+        return String::new();
+    }
+    format!(" AND {column} IN ({})", states.join(", "))
+}

@@ -64,19 +64,3 @@ pub async fn by_kind(
     }
     Ok(load)
 }
-
-/// How many tasks wait for a worker, of one tenant or of all.
-pub async fn ready(db: &impl GenericClient, tenant: Option<&str>) -> Result<u64, DbError> {
-    let row = db
-        .query_one(
-            "SELECT count(*) AS ready
-             FROM tasks
-             WHERE state = 'ready'
-               AND run_after <= now()
-               AND kind = ANY ($1)
-               AND ($2::text IS NULL OR tenant = $2)",
-            &[&states::kinds(TaskKind::is_for_workers), &tenant],
-        )
-        .await?;
-    Ok(row.try_get::<_, i64>("ready")?.unsigned_abs())
-}

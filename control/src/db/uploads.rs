@@ -6,6 +6,8 @@ pub mod completion;
 pub mod leases;
 pub mod sessions;
 
+use std::time::Instant;
+
 use media::VideoId;
 use tokio_postgres::GenericClient;
 
@@ -26,6 +28,10 @@ pub struct Received {
     pub sha256: Vec<u8>,
     /// The file name given by the client.
     pub filename: String,
+    /// Whether to create a job once the source is probed, in addition to an earlier request.
+    pub auto_transcode: bool,
+    /// When the last byte had arrived, unless the upload's row states an earlier time.
+    pub arrived: Instant,
 }
 
 /// Uploading → probing, or failed → probing when the source replaces one that never became
@@ -45,6 +51,15 @@ pub async fn received(
                  source_bytes = $5,
                  source_sha256 = $6,
                  filename = $7,
+                 auto_transcode = auto_transcode OR $8,
+                 received_at = COALESCE(
+                     (
+                         SELECT u.filled_at
+                         FROM uploads u
+                         WHERE u.video_id = $1 AND u.state = 'open'
+                     ),
+                     clock_timestamp() - make_interval(secs => $9)
+                 ),
                  error_code = NULL,
                  error_message = NULL,
                  refused_at = NULL,
@@ -61,6 +76,8 @@ pub async fn received(
                 &received.bytes,
                 &received.sha256,
                 &received.filename,
+                &received.auto_transcode,
+                &received.arrived.elapsed().as_secs_f64(),
             ],
         )
         .await?;

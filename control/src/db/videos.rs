@@ -1,5 +1,6 @@
 //! Rows of `videos`. A deleted video stays as a tombstone that readers do not see.
 
+mod list;
 mod row;
 
 use jiff::Timestamp;
@@ -7,10 +8,11 @@ use media::VideoId;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
+pub use self::list::{Filter, Order, list};
 use self::row::COLUMNS;
 pub use self::row::{Downloadable, Video, VideoImage};
 use super::DbError;
-use crate::{domain::Owner, page::Cursor};
+use crate::domain::Owner;
 
 /// The data of a video when it is reserved.
 #[derive(Clone, Debug)]
@@ -25,13 +27,16 @@ pub struct NewVideo {
     pub public: bool,
     /// The store's URL.
     pub store: String,
+    /// Whether its job is created as soon as its source is probed.
+    pub auto_transcode: bool,
 }
 
 /// Reserves a video.
 pub async fn create(db: &impl GenericClient, owner: &Owner, new: &NewVideo) -> Result<(), DbError> {
     db.execute(
-        "INSERT INTO videos (id, tenant, owner, title, description, state, public, store)
-         VALUES ($1, $2, $3, $4, $5, 'uploading', $6, $7)
+        "INSERT INTO videos (id, tenant, owner, title, description, state, public, store,
+                             auto_transcode)
+         VALUES ($1, $2, $3, $4, $5, 'uploading', $6, $7, $8)
          -- A retry after a lost reply.
          ON CONFLICT (id) DO NOTHING",
         &[
@@ -42,6 +47,7 @@ pub async fn create(db: &impl GenericClient, owner: &Owner, new: &NewVideo) -> R
             &new.description,
             &new.public,
             &new.store,
+            &new.auto_transcode,
         ],
     )
     .await?;
@@ -76,27 +82,6 @@ pub async fn of_ids(db: &impl GenericClient, ids: &[VideoId]) -> Result<Vec<Vide
         format!("SELECT {COLUMNS} FROM videos v WHERE v.id = ANY ($1) AND v.deleted_at IS NULL");
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     db.query(&sql, &[&ids]).await?.iter().map(Video::try_from).collect()
-}
-
-/// Up to `limit` videos, newest first, older than `after`.
-pub async fn list(
-    db: &impl GenericClient,
-    tenant: &str,
-    after: Option<Cursor>,
-    limit: i64,
-) -> Result<Vec<Video>, DbError> {
-    let (time, id) = after.map(|c| (c.time, c.id)).unzip();
-    let sql = format!(
-        "SELECT {COLUMNS}
-         FROM videos v
-         WHERE v.tenant = $1
-           AND v.deleted_at IS NULL
-           AND ($2::timestamptz IS NULL OR (v.created_at, v.id) < ($2, $3::uuid))
-         ORDER BY v.created_at DESC, v.id DESC
-         LIMIT $4"
-    );
-    let rows = db.query(&sql, &[&tenant, &time, &id, &limit]).await?;
-    rows.iter().map(Video::try_from).collect()
 }
 
 /// The fields that may change; `None` leaves a field as it is.
@@ -175,6 +160,47 @@ pub async fn processing(db: &impl GenericClient, id: VideoId) -> Result<(), DbEr
     )
     .await?;
     Ok(())
+}
+
+/// Has a job created as soon as the video's source is probed.
+pub async fn request_transcode(db: &impl GenericClient, id: VideoId) -> Result<(), DbError> {
+    db.execute("UPDATE videos SET auto_transcode = true WHERE id = $1", &[&id.uuid()]).await?;
+    Ok(())
+}
+
+/// Takes the request for a job of a probed video, so that only one caller creates it; returns the
+/// video's tenant if there was a request.
+pub async fn take_transcode_request(
+    tx: &impl GenericClient,
+    id: VideoId,
+) -> Result<Option<String>, DbError> {
+    let row = tx
+        .query_opt(
+            "UPDATE videos
+             SET auto_transcode = false
+             WHERE id = $1 AND auto_transcode AND state = 'uploaded' AND deleted_at IS NULL
+             RETURNING tenant",
+            &[&id.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("tenant")).transpose()?)
+}
+
+/// Up to `limit` probed videos whose requested job has not been created.
+pub async fn awaiting_transcode(
+    db: &impl GenericClient,
+    limit: i64,
+) -> Result<Vec<VideoId>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id
+             FROM videos
+             WHERE auto_transcode AND state = 'uploaded' AND deleted_at IS NULL
+             LIMIT $1",
+            &[&limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(VideoId::new(row.try_get("id")?))).collect()
 }
 
 /// Maximum number of videos that one query for changes returns.

@@ -27,6 +27,8 @@ pub struct Worker {
     pub seen_at: Timestamp,
     /// Why it cannot probe; `None` if it can.
     pub probe_trouble: Option<String>,
+    /// The version of its program; empty if it did not report one.
+    pub version: String,
 }
 
 impl TryFrom<&Row> for Worker {
@@ -48,6 +50,7 @@ impl TryFrom<&Row> for Worker {
                 true => None,
                 false => Some(row.try_get("probe_trouble")?),
             },
+            version: row.try_get("version")?,
         })
     }
 }
@@ -68,18 +71,20 @@ pub struct Connecting<'a> {
     pub slots: u32,
     /// FFmpeg's names of its encoders.
     pub encoders: &'a [String],
+    /// The version of its program; may be empty.
+    pub version: &'a str,
 }
 
 /// Records a connected worker, and returns the name under which its results are recorded: its own,
 /// or its own with a suffix while another process of the same name is connected. Two workers never
 /// count as one.
 pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result<String, DbError> {
-    let Connecting { id, name, instance, slots, encoders } = *worker;
+    let Connecting { id, name, instance, slots, encoders, version } = *worker;
     // Workers that start at the same time see each other.
     tx.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&NAMES_LOCK, &name]).await?;
     let row = tx
         .query_one(
-            "INSERT INTO workers (id, name, slots, encoders, instance)
+            "INSERT INTO workers (id, name, slots, encoders, instance, version)
              SELECT $1,
                     CASE WHEN EXISTS (
                         SELECT 1
@@ -90,10 +95,18 @@ pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result
                           AND w.seen_at > now() - make_interval(secs => $6)
                     ) THEN $2 || '~' || right(COALESCE(NULLIF($5, ''), $1::uuid::text), 8)
                     ELSE $2 END,
-                    $3, $4, $5
+                    $3, $4, $5, $7
              ON CONFLICT (id) DO UPDATE SET connected = true, seen_at = now()
              RETURNING name",
-            &[&id.uuid(), &name, &slots.cast_signed(), &encoders, &instance, &SEEN_SECONDS_MAX],
+            &[
+                &id.uuid(),
+                &name,
+                &slots.cast_signed(),
+                &encoders,
+                &instance,
+                &SEEN_SECONDS_MAX,
+                &version,
+            ],
         )
         .await?;
     Ok(row.try_get("name")?)
@@ -160,7 +173,7 @@ pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, Db
     let rows = db
         .query(
             "SELECT w.id, w.name, w.slots, w.draining, w.connected, w.seen_at, w.can_probe,
-                    w.probe_trouble,
+                    w.probe_trouble, w.version,
                     -- Ids rise with time.
                     lead(w.id) OVER (PARTITION BY w.name ORDER BY w.id) IS NOT NULL
                     OR (

@@ -64,7 +64,7 @@ impl From<Video> for v1::Video {
             downloads: downloads.collect(),
             captions,
             revision: video.revision.unsigned_abs(),
-            playable_seconds: None,
+            playable_seconds: video.playable_seconds,
         }
     }
 }
@@ -138,7 +138,7 @@ pub fn job(job: Job, tasks: Vec<Task>) -> v1::Job {
         finished_at: job.finished_at.map(wire::timestamp),
         speed: job.speed,
         notes: job.plan.notes,
-        queue_position: None,
+        queue_position: job.queue_position,
         attempt: job.attempt,
         last_error: job.last_failure.map(Into::into),
     }
@@ -188,7 +188,7 @@ impl From<Worker> for v1::Worker {
             connected: worker.connected,
             seen_at: Some(wire::timestamp(worker.seen_at)),
             probe_trouble: worker.probe_trouble.unwrap_or_default(),
-            version: String::new(),
+            version: worker.version,
             state: state.into(),
         }
     }

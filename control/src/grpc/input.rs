@@ -57,6 +57,33 @@ pub fn visibility(value: i32) -> Result<Option<bool>, Problem> {
     }
 }
 
+/// Validates a part of a title to search for. It is not trimmed: a space is a character like any
+/// other.
+///
+/// # Errors
+/// The part is longer than a title or contains a NUL character; the error names `q`.
+pub fn title_part(text: &str) -> Result<&str, Problem> {
+    if text.chars().count() > TITLE_CHARS_MAX {
+        return Err(Problem::field("q", format!("is longer than {TITLE_CHARS_MAX} characters")));
+    }
+    if text.contains('\0') {
+        return Err(Problem::field("q", "must not contain a NUL character"));
+    }
+    Ok(text)
+}
+
+/// Whether control creates a job by itself once the source is probed.
+///
+/// # Errors
+/// The text is neither empty nor "auto"; the error names `transcode`.
+pub fn auto_transcode(text: &str) -> Result<bool, Problem> {
+    match text {
+        "" => Ok(false),
+        "auto" => Ok(true),
+        _ => Err(Problem::field("transcode", "must be \"auto\"")),
+    }
+}
+
 /// Reads the rows per page; 0 means the default.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Services, Stream,
     authorize::Rpc,
-    convert, db_status, input,
+    convert, lists,
     lookup::{self, video},
     revocable_stream::revocable,
     watch,
@@ -29,9 +29,9 @@ use crate::{
     },
     domain::{JobState, VideoState},
     metrics::EndedJob,
-    page::{Cursor, List, PageRequest},
     plan::{self, Plan, TranscodeOptions},
     state::AppState,
+    transcode,
 };
 
 /// Maximum number of profiles that a request may name.
@@ -85,25 +85,7 @@ impl JobService for Services {
         let principal = self.0.authorize(Rpc::ListJobs, &request, valid_id)?;
         let video_id = video_id.transpose()?;
         let message = request.into_inner();
-        let size = input::page_size(message.page_size)?;
-        let tenant = principal.tenant.as_str();
-        if let Some(id) = video_id {
-            video(&self.0, tenant, id).await?;
-        }
-        let list = List { name: "jobs", tenant, filter: &message.video_id };
-        let page = self.0.pages.request(list, size, &message.page_token)?;
-        let PageRequest { after, limit, .. } = page;
-        let rows = self
-            .0
-            .db
-            .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, video_id, after, limit).await)
-            .await
-            .map_err(db_status)?;
-        let position = |job: &Job| Cursor { time: job.created_at, id: job.id.uuid() };
-        // A page of long videos has too many tasks for one message; GetJob returns them.
-        let convert = |row| convert::job(row, Vec::new());
-        let (jobs, next_page_token) = self.0.pages.cut(page, rows, position, convert);
-        Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
+        Ok(Response::new(lists::jobs(&self.0, &principal.tenant, video_id, &message).await?))
     }
 
     async fn cancel_job(
@@ -217,7 +199,6 @@ impl From<QueueError> for Problem {
 
 async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Problem> {
     let id = JobId::new(Uuid::now_v7());
-    let new = plan.tasks();
     let queued = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
         if !videos::touch(tx, row.id).await? {
             return Ok(Err(QueueError::VideoDeleted));
@@ -225,13 +206,11 @@ async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Proble
         if let Some(active) = jobs::active_of(tx, row.id).await? {
             return Ok(Err(QueueError::ActiveJob(active)));
         }
-        jobs::create(tx, &row.tenant, row.id, id, plan).await?;
-        tasks::create(tx, &row.tenant, row.id, id, &new).await?;
-        videos::processing(tx, row.id).await?;
+        transcode::create(tx, &row.tenant, row.id, id, plan).await?;
         Ok(Ok(()))
     });
     accept_repeated(id, queued.await?)?;
-    announce(app, row.id, id, new.len()).await;
+    announce(app, row.id, id, plan.tasks().len()).await;
     Ok(id)
 }
 

@@ -68,6 +68,8 @@ pub struct WorkerInfo {
     pub slots: u32,
     /// FFmpeg's names of its encoders; empty if the worker does not report them.
     pub encoders: Vec<String>,
+    /// The version of its program; empty if the worker does not report it.
+    pub version: String,
 }
 
 /// The reason why a stream ends.

@@ -4,7 +4,7 @@ mod begin;
 mod lease_authorization;
 mod progress;
 
-use std::time::Duration;
+use std::time::{self, Duration};
 
 use api::{
     code::{Code, Problem},
@@ -243,6 +243,8 @@ fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
         bytes: i64::try_from(message.bytes).map_err(|_| Problem::field("bytes", "is too large"))?,
         sha256: input::sha256(&message.sha256)?,
         filename: input::filename(&message.filename),
+        auto_transcode: input::auto_transcode(&message.transcode)?,
+        arrived: time::Instant::now(),
     })
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Services,
     authorize::{Rpc, owner},
-    captions, db_status, input,
+    captions, db_status, input, lists,
     lookup::video,
 };
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
         probes::{self, ReprobeResult},
         videos::{self, Changes, NewVideo, Video},
     },
-    page::{Cursor, List, PageRequest},
     publish::index,
     state::AppState,
 };
@@ -43,6 +42,7 @@ impl VideoService for Services {
             description: input::description(&message.description)?,
             public: input::visibility(message.visibility)?.unwrap_or(self.0.policy.public),
             store: self.0.stores.pick(id).url.clone(),
+            auto_transcode: input::auto_transcode(&message.transcode)?,
         };
         let owner = owner(&principal);
         self.0
@@ -68,19 +68,7 @@ impl VideoService for Services {
     ) -> Result<Response<v1::ListVideosResponse>, Status> {
         let principal = self.0.authorize(Rpc::ListVideos, &request, None)?;
         let message = request.into_inner();
-        let size = input::page_size(message.page_size)?;
-        let list = List { name: "videos", tenant: &principal.tenant, filter: "" };
-        let page = self.0.pages.request(list, size, &message.page_token)?;
-        let PageRequest { after, limit, .. } = page;
-        let rows = self
-            .0
-            .db
-            .run(CALL_TRIES_MAX, async |db| videos::list(db, &principal.tenant, after, limit).await)
-            .await
-            .map_err(db_status)?;
-        let position = |video: &Video| Cursor { time: video.created_at, id: video.id.uuid() };
-        let (videos, next_page_token) = self.0.pages.cut(page, rows, position, Into::into);
-        Ok(Response::new(v1::ListVideosResponse { videos, next_page_token }))
+        Ok(Response::new(lists::videos(&self.0, &principal.tenant, &message).await?))
     }
 
     async fn update_video(

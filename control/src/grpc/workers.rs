@@ -28,6 +28,7 @@ use crate::{
 /// A stream whose first message does not arrive within this time is closed.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 const NAME_CHARS_MAX: usize = 128;
+const VERSION_CHARS_MAX: usize = 64;
 /// Maximum number of encoders that a worker may name.
 const ENCODERS_MAX: usize = 256;
 const LIST_MAX: i64 = 10_000;
@@ -48,9 +49,9 @@ impl WorkerService for Services {
             .map_err(|_| Problem::new(Code::Timeout, "no hello was received in time"))??;
         let (mut introduced, instance) = hello(first)?;
         let name = self.0.db.transact(CALL_TRIES_MAX, async |tx| {
-            let WorkerInfo { id, name, slots, encoders } = &introduced;
+            let WorkerInfo { id, name, slots, encoders, version } = &introduced;
             let (id, slots, instance) = (*id, *slots, instance.as_str());
-            let connecting = workers::Connecting { id, name, instance, slots, encoders };
+            let connecting = workers::Connecting { id, name, instance, slots, encoders, version };
             workers::connect(tx, &connecting).await
         });
         let name = name.await.map_err(db_status)?;
@@ -142,5 +143,7 @@ fn hello(first: Option<v1::WorkerMessage>) -> Result<(WorkerInfo, String), Probl
         encoders.map(|name| name.chars().filter(plain).take(NAME_CHARS_MAX).collect()).collect();
     let id = WorkerId::new(Uuid::now_v7());
     let instance = hello.instance.chars().filter(plain).take(NAME_CHARS_MAX).collect();
-    Ok((WorkerInfo { id, name, slots: hello.slots, encoders }, instance))
+    let version =
+        hello.version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect();
+    Ok((WorkerInfo { id, name, slots: hello.slots, encoders, version }, instance))
 }

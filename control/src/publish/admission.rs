@@ -7,6 +7,8 @@ mod offer;
 mod verify;
 
 use api::code::Code;
+use media::JobId;
+use uuid::Uuid;
 
 pub use self::offer::{Offer, OfferedImage, Outcome};
 use self::verify::{VerificationError, belongs, verify};
@@ -22,6 +24,7 @@ use crate::{
     metrics::EndedJob,
     plan::{self, retry::Cause},
     state::AppState,
+    transcode,
 };
 
 /// Base of the backoff after a failed attempt, in seconds.
@@ -157,12 +160,20 @@ async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outc
     let Ok(json) = serde_json::to_value(source) else {
         return rejected("the probe's report cannot be stored".to_owned());
     };
-    let held = app.db.transact(WORK_TRIES_MAX, async |tx| {
-        let held = completion::probed(tx, subject.video, subject.job, offer.lease, &json).await?;
+    let (video, job) = (subject.video, JobId::new(Uuid::now_v7()));
+    let recorded = app.db.transact(WORK_TRIES_MAX, async |tx| {
+        if completion::probed(tx, subject.video, subject.job, offer.lease, &json).await? {
+            // In the same transaction, so that no failure can lose the job, and no time is lost.
+            return Ok((true, transcode::create_requested(app, tx, video, job, source).await?));
+        }
         // An earlier commit whose reply was lost has ended the lease.
-        Ok(held || outputs::finished_by(tx, offer.lease).await?)
+        let held = outputs::finished_by(tx, offer.lease).await?;
+        Ok((held, held && jobs::is_transcode(tx, job).await?))
     });
-    let held = held.await?;
+    let (held, created) = recorded.await?;
+    if created {
+        transcode::announce(app, video, job);
+    }
     Ok(if held { Outcome::Committed } else { Outcome::Lost })
 }
 

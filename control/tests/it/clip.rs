@@ -48,6 +48,7 @@ pub(crate) async fn send_source(
         wait_seconds: 20,
         upload_id: String::new(),
         writer: String::new(),
+        transcode: String::new(),
     };
     (begun.video_id, complete)
 }

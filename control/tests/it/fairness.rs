@@ -33,6 +33,7 @@ async fn empty_job(db: &Db, tenant: &str) -> (VideoId, JobId) {
         description: String::new(),
         public: true,
         store: "file:///nowhere".to_owned(),
+        auto_transcode: false,
     };
     let owner = Owner { tenant: tenant.to_owned(), subject: "ana".to_owned() };
     let c = db.get().await.unwrap();

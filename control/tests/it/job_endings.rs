@@ -6,7 +6,9 @@ use control::{
         completion::{self, JobOutcome},
         jobs,
         lease::FailedAttempt,
-        outputs, tasks, uploads, videos, workers,
+        outputs, tasks, uploads,
+        videos::{self, Order},
+        workers,
     },
     domain::{Failure, JobState, TaskKind, VideoState},
     page::Cursor,
@@ -255,21 +257,26 @@ async fn paging_returns_every_item_once() {
         made.push((video, job(&db, video, 3).await));
     }
     made.reverse();
+    let all = videos::Filter::default();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = videos::list(&*c, "default", after, 2).await.unwrap();
+        let order = Order::Created { descending: true, after };
+        let page = videos::list(&*c, "default", all, &order, 2).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(Cursor { time: last.created_at, id: last.id.uuid() });
         seen.extend(page.into_iter().map(|v| v.id));
     }
     assert_eq!(seen, made.iter().map(|(video, _)| *video).collect::<Vec<_>>());
-    let jobs = jobs::list(&*c, "default", None, None, 10).await.unwrap();
+    let every = jobs::Filter::default();
+    let jobs = jobs::list(&*c, "default", every, None, 10).await.unwrap();
     let jobs: Vec<_> = jobs.into_iter().map(|j| j.id).collect();
     assert_eq!(jobs, made.iter().map(|(_, job)| *job).collect::<Vec<_>>());
-    let one = jobs::list(&*c, "default", Some(made[2].0), None, 10).await.unwrap();
+    let of_video = jobs::Filter { video: Some(made[2].0), ..every };
+    let one = jobs::list(&*c, "default", of_video, None, 10).await.unwrap();
     assert_eq!(one.len(), 1);
-    assert!(videos::list(&*c, "other", None, 10).await.unwrap().is_empty());
-    assert!(jobs::list(&*c, "other", None, None, 10).await.unwrap().is_empty());
+    let first = Order::Created { descending: true, after: None };
+    assert!(videos::list(&*c, "other", all, &first, 10).await.unwrap().is_empty());
+    assert!(jobs::list(&*c, "other", every, None, 10).await.unwrap().is_empty());
     assert!(videos::get(&*c, "other", made[0].0).await.unwrap().is_none());
     assert!(jobs::get(&*c, "other", made[0].1).await.unwrap().is_none());
 }
@@ -287,6 +294,7 @@ async fn a_probe_completes_or_fails_the_video() {
             description: String::new(),
             public: false,
             store: "file:///nowhere".to_owned(),
+            auto_transcode: false,
         };
         videos::create(&*c, &owner(), &new).await.unwrap();
         let received = uploads::Received {
@@ -296,6 +304,8 @@ async fn a_probe_completes_or_fails_the_video() {
             bytes: 1,
             sha256: vec![0; 32],
             filename: String::new(),
+            auto_transcode: false,
+            arrived: std::time::Instant::now(),
         };
         assert!(uploads::received(&*c, id, &received).await.unwrap());
         assert!(!uploads::received(&*c, id, &received).await.unwrap());
@@ -353,7 +363,7 @@ async fn two_processes_with_the_same_name_count_as_two_workers() {
     let c = db.get().await.unwrap();
     let connected = async |id: media::WorkerId, instance: &str| {
         let (name, encoders) = ("a", &[][..]);
-        let worker = workers::Connecting { id, name, instance, slots: 1, encoders };
+        let worker = workers::Connecting { id, name, instance, slots: 1, encoders, version: "" };
         workers::connect(&*c, &worker).await.unwrap()
     };
     let (first, second) = (worker("a").worker, worker("a").worker);

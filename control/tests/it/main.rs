@@ -3,6 +3,7 @@
 #![cfg(test)] // helpers fail by panicking, as tests do
 
 mod access;
+mod automatic_jobs;
 mod calls;
 mod captions;
 mod claiming;
@@ -17,6 +18,7 @@ mod instances;
 mod job_endings;
 mod jwt;
 mod lead;
+mod lists;
 mod migrations;
 mod model;
 mod pictures;

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, net::SocketAddr, path::PathBuf, sync::Arc, time
 use api::v1::{
     self, ControlMessage, WorkerMessage, auth_service_client::AuthServiceClient, control_message,
     job_service_client::JobServiceClient, playback_service_client::PlaybackServiceClient,
-    upload_service_client::UploadServiceClient, video_service_client::VideoServiceClient,
-    worker_message, worker_service_client::WorkerServiceClient,
+    system_service_client::SystemServiceClient, upload_service_client::UploadServiceClient,
+    video_service_client::VideoServiceClient, worker_message,
+    worker_service_client::WorkerServiceClient,
 };
 use authz::{Grant, Role, RootKeys};
 use clap::Parser;
@@ -204,6 +205,10 @@ impl Caller {
         JobServiceClient::new(self.channel.clone())
     }
 
+    pub(crate) fn system(&self) -> SystemServiceClient<Channel> {
+        SystemServiceClient::new(self.channel.clone())
+    }
+
     pub(crate) fn workers(&self) -> WorkerServiceClient<Channel> {
         WorkerServiceClient::new(self.channel.clone())
     }
@@ -261,6 +266,7 @@ impl Worker {
             slots: 4,
             encoders: vec!["libx264".to_owned()],
             instance: String::new(),
+            version: "7.8.9".to_owned(),
         };
         let hello = worker_message::Message::Hello(hello);
         out.send(WorkerMessage { message: Some(hello) }).await.unwrap();

@@ -32,7 +32,7 @@ pub(crate) async fn connect(
     name: &str,
     encoders: &[String],
 ) {
-    let worker = workers::Connecting { id, name, instance: "", slots: 2, encoders };
+    let worker = workers::Connecting { id, name, instance: "", slots: 2, encoders, version: "" };
     assert_eq!(workers::connect(db, &worker).await.unwrap(), name);
 }
 
@@ -104,6 +104,7 @@ pub(crate) async fn video(db: &Db) -> VideoId {
         description: String::new(),
         public: true,
         store: "file:///nowhere".to_owned(),
+        auto_transcode: false,
     };
     let c = db.get().await.unwrap();
     videos::create(&*c, &owner(), &new).await.unwrap();
@@ -114,6 +115,8 @@ pub(crate) async fn video(db: &Db) -> VideoId {
         bytes: 1000,
         sha256: vec![1; 32],
         filename: "clip.mkv".to_owned(),
+        auto_transcode: false,
+        arrived: std::time::Instant::now(),
     };
     assert!(uploads::received(&*c, id, &received).await.unwrap());
     let json = serde_json::to_value(source(30)).unwrap();

@@ -6,7 +6,7 @@
 use std::io;
 
 use api::{
-    code::{Code, Problem},
+    code::Problem,
     v1::{self, event::Event, event_service_client::EventServiceClient},
 };
 use bytes::Bytes;
@@ -35,13 +35,7 @@ pub(crate) async fn watch(
     rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
-    query: Option<&str>,
 ) -> Result<Reply, Problem> {
-    if let Some((name, _)) =
-        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).next()
-    {
-        return Err(Problem::at(Code::Malformed, name, "is not a parameter of this route"));
-    }
     let message = v1::WatchEventsRequest { last_event_id: last_event_id(headers) };
     let events = rest
         .control

@@ -15,6 +15,8 @@ use crate::http::request_body::RequestBody;
 const JSON_BYTES_MAX: usize = 64 << 10;
 /// How long a JSON body may take to arrive.
 const JSON_TIME_MAX: Duration = Duration::from_secs(15);
+/// Characters of an unknown parameter's name that its error repeats.
+const NAME_CHARS_MAX: usize = 64;
 /// Maximum number of items of a list in a body.
 const ITEMS_MAX: usize = 64;
 
@@ -143,12 +145,10 @@ pub(crate) struct Page {
     /// 0 selects the default.
     pub(crate) size: u32,
     pub(crate) token: String,
-    /// Restricts the list to this video; empty for all.
-    pub(crate) video: String,
 }
 
 impl Page {
-    /// Parses `pageSize`, `pageToken` and `videoId`.
+    /// Parses `pageSize` and `pageToken`.
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut page = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -159,33 +159,59 @@ impl Page {
                     page.size = size.ok_or_else(wrong)?;
                 }
                 "pageToken" => page.token = value.into_owned(),
-                "videoId" if value.is_empty() => {
-                    return Err(Problem::field("videoId", "is not a UUID"));
-                }
-                "videoId" => page.video = value.into_owned(),
                 _ => {}
             }
         }
         Ok(page)
     }
-
-    /// Like [`Self::read`], but rejects parameters that are not in `known`.
-    pub(crate) fn read_strictly(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
-        known_parameters(query, known)?;
-        Self::read(query)
-    }
 }
 
-/// Rejects a query string with any other parameter than the known ones, with 400.
-pub(crate) fn known_parameters(query: Option<&str>, known: &[&str]) -> Result<(), Problem> {
-    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    match pairs.find(|(name, _)| !known.contains(&name.as_ref())) {
-        Some((name, _)) => {
-            let text = "is not a parameter of this request";
-            Err(Problem::at(Code::Malformed, name.into_owned(), text))
-        }
-        None => Ok(()),
+/// Rejects a query string with another parameter than the known ones, or with one of them twice.
+pub(crate) fn check_parameters(query: Option<&str>, known: &[&str]) -> Result<(), Problem> {
+    let mut seen = Vec::with_capacity(known.len());
+    for (name, _) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let text = if !known.contains(&name.as_ref()) {
+            "is not a parameter of this request"
+        } else if seen.contains(&name) {
+            "must appear once"
+        } else {
+            seen.push(name);
+            continue;
+        };
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+        return Err(Problem::at(Code::Malformed, name, text));
     }
+    Ok(())
+}
+
+/// The value of a query parameter; `None` without it.
+pub(crate) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// The numbers of the states in the parameter `state`, which are separated by commas; none without
+/// it. `text` is the name of a state.
+pub(crate) fn states<S: TryFrom<i32>>(
+    query: Option<&str>,
+    text: impl Fn(S) -> &'static str,
+) -> Result<Vec<i32>, Problem> {
+    let Some(list) = parameter(query, "state") else { return Ok(Vec::new()) };
+    // 0 is the state that is not specified.
+    let known: Vec<(&str, i32)> = (1..)
+        .map_while(|number| S::try_from(number).ok().map(|state| (text(state), number)))
+        .collect();
+    let number = |name: &str| known.iter().find(|(text, _)| *text == name).map(|(_, n)| *n);
+    // Each state counts once, so that the message stays small.
+    let mut numbers: Vec<i32> =
+        list.split(',').map(number).collect::<Option<_>>().ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(text, _)| *text).collect();
+            let text = format!("must be one or more of {}, separated by commas", names.join(", "));
+            Problem::at(Code::Malformed, "state", text)
+        })?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
 }
 
 #[cfg(test)]
@@ -231,6 +257,46 @@ mod tests {
         assert_eq!((page.size, page.token.as_str()), (5, "a+b"));
         for bad in ["pageSize=0", "pageSize=101", "pageSize=", "pageSize=-1", "pageSize=x"] {
             assert_eq!(Page::read(Some(bad)).unwrap_err().violations[0].field, "pageSize");
+        }
+    }
+
+    #[test]
+    fn unknown_and_repeated_parameters_are_rejected_by_name() {
+        let known = ["q", "pageSize"];
+        assert_eq!(check_parameters(None, &known), Ok(()));
+        assert_eq!(check_parameters(Some("pageSize=5&q=&"), &known), Ok(()));
+        let long = format!("{}=1", "x".repeat(1000));
+        for (query, field) in [
+            ("q=a&x=1", "x"),
+            ("Q=a", "Q"),
+            ("q=a&q=b", "q"),
+            ("=1", ""),
+            ("%71=a&page%53ize=1&q=", "q"),
+            (long.as_str(), &long[..NAME_CHARS_MAX]),
+        ] {
+            let problem = check_parameters(Some(query), &known).unwrap_err();
+            assert_eq!(
+                (problem.code, problem.violations[0].field.as_str()),
+                (Code::Malformed, field)
+            );
+        }
+    }
+
+    #[test]
+    fn states_are_read_by_name() {
+        use super::super::json::{job_state, video_state};
+        let of_videos = |query: &str| states(Some(query), video_state);
+        let of_jobs = |query: &str| states(Some(query), job_state);
+        assert_eq!(states(None, job_state), Ok(Vec::new()));
+        assert_eq!(of_videos("state=ready,uploading,ready"), Ok(vec![1, 5]));
+        assert_eq!(of_videos("state=failed"), Ok(vec![6]));
+        assert_eq!(of_jobs("state=queued%2Ccancelled"), Ok(vec![1, 5]));
+        for bad in ["state=", "state=ready,", "state=Ready", "state=unknown", "state=queued"] {
+            let problem = of_videos(bad).unwrap_err();
+            assert_eq!(
+                (problem.code, problem.violations[0].field.as_str()),
+                (Code::Malformed, "state")
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Caller,
-    fields::{Fields, Page},
+    fields::{self, Fields, Page},
     json as shape,
 };
 use crate::{
@@ -51,11 +51,15 @@ pub(crate) async fn list(
     query: Option<&str>,
 ) -> Result<Reply, Problem> {
     let page = Page::read(query)?;
+    let video_id = match fields::parameter(query, "videoId") {
+        Some(id) if id.is_empty() => return Err(Problem::field("videoId", "is not a UUID")),
+        id => id.unwrap_or_default(),
+    };
     let message = v1::ListJobsRequest {
-        video_id: page.video,
+        video_id,
         page_size: page.size,
         page_token: page.token,
-        ..v1::ListJobsRequest::default()
+        states: fields::states(query, shape::job_state)?,
     };
     let listed = rest
         .control

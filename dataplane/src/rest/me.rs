@@ -9,7 +9,7 @@ use api::{
 use http::{StatusCode, request::Parts};
 use serde_json::{Value, json};
 
-use super::{Caller, fields, json as shape};
+use super::{Caller, json as shape};
 use crate::{
     http::reply::{self, Reply},
     limit::Allowance,
@@ -23,7 +23,6 @@ pub(crate) async fn get(
     request: &Parts,
     address: IpAddr,
 ) -> Result<Reply, Problem> {
-    fields::known_parameters(request.uri.query(), &[])?;
     let me = rest
         .control
         .unary(caller, v1::GetCallerRequest {}, async |channel, request| {

@@ -51,7 +51,7 @@ pub(crate) async fn list(
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Reply, Problem> {
-    let page = Page::read_strictly(query, &["pageSize", "pageToken"])?;
+    let page = Page::read(query)?;
     let message = v1::ListTokensRequest { page_size: page.size, page_token: page.token };
     let listed = rest
         .control

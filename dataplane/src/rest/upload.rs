@@ -183,7 +183,7 @@ impl ReservedUpload {
             wait_seconds: PROBE_SECONDS,
             upload_id: String::new(),
             writer: self.holder.clone(),
-            transcode: String::new(),
+            transcode: form.transcode.unwrap_or_default(),
         };
         let completed = lease::complete(&self.rest, &self.caller, &message, COMPLETE_TIME_MAX);
         let video = completed.await?;
@@ -236,6 +236,9 @@ fn created(video: &v1::Video) -> Reply {
         "message": message,
         "metadata": video.metadata.as_ref().map(shape::metadata),
     });
+    if !video.job_id.is_empty() {
+        document["jobId"] = video.job_id.as_str().into();
+    }
     if code == StatusCode::ACCEPTED {
         document["state"] = shape::video_state(video.state()).into();
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Caller,
-    fields::{Fields, Page},
+    fields::{self, Fields, Page},
     json as shape,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     shared::Lookup,
 };
 
-/// Lists videos, newest first.
+/// Lists videos.
 pub(crate) async fn list(
     rest: &Rest,
     caller: &Caller,
@@ -37,7 +37,9 @@ pub(crate) async fn list(
     let message = v1::ListVideosRequest {
         page_size: page.size,
         page_token: page.token,
-        ..v1::ListVideosRequest::default()
+        q: fields::parameter(query, "q").unwrap_or_default(),
+        states: fields::states(query, shape::video_state)?,
+        sort: sort(query)?,
     };
     let listed = rest
         .control
@@ -48,6 +50,15 @@ pub(crate) async fn list(
     let videos: Vec<_> = listed.videos.iter().map(shape::video).collect();
     let next = shape::non_empty(&listed.next_page_token);
     Ok(reply::json_document(headers, &json!({ "videos": videos, "nextPageToken": next })))
+}
+
+/// The order of a list; control knows the names of the orders, and an empty one means the default
+/// there.
+fn sort(query: Option<&str>) -> Result<String, Problem> {
+    match fields::parameter(query, "sort") {
+        Some(sort) if sort.is_empty() => Err(Problem::at(Code::Malformed, "sort", "is empty")),
+        sort => Ok(sort.unwrap_or_default()),
+    }
 }
 
 /// Gets one video.
@@ -215,6 +226,14 @@ pub(crate) fn visibility_of(text: &str) -> Result<v1::Visibility, Problem> {
         "public" => Ok(v1::Visibility::Public),
         "private" => Ok(v1::Visibility::Private),
         _ => Err(Problem::field("visibility", "must be \"public\" or \"private\"")),
+    }
+}
+
+/// Checks that the request for a job of an upload is "auto".
+pub(crate) fn transcode_of(text: String) -> Result<String, Problem> {
+    match text.as_str() {
+        "auto" => Ok(text),
+        _ => Err(Problem::field("transcode", "must be \"auto\"")),
     }
 }
 

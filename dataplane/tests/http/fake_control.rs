@@ -13,8 +13,10 @@ use api::v1::{
     event_service_server::EventServiceServer,
     job_service_server::{JobService, JobServiceServer},
     playback_service_server::{PlaybackService, PlaybackServiceServer},
+    system_service_server::SystemServiceServer,
     upload_service_server::UploadServiceServer,
     video_service_server::VideoServiceServer,
+    worker_service_server::WorkerServiceServer,
 };
 use futures::{Stream, StreamExt, stream};
 use media::{VideoId, index::Index};
@@ -24,6 +26,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     fake_events::{Progresses, TenantEvents},
+    fake_operations::Operations,
     fake_uploads::Uploads,
     fake_user_services::UserServices,
 };
@@ -40,6 +43,7 @@ pub(crate) enum Event {
 pub(crate) struct FakeControl {
     pub(crate) uploads: Uploads,
     pub(crate) user_services: UserServices,
+    pub(crate) operations: Operations,
     pub(crate) index: Arc<Mutex<Option<Index>>>,
     /// The ids of the videos whose index was requested.
     index_calls: Arc<Mutex<Vec<String>>>,
@@ -62,6 +66,7 @@ impl FakeControl {
         let fake = Self {
             uploads: Uploads::default(),
             user_services: UserServices::new(),
+            operations: Operations::default(),
             index: Arc::default(),
             index_calls: Arc::default(),
             created: Arc::default(),
@@ -78,6 +83,8 @@ impl FakeControl {
             .add_service(EventServiceServer::new(fake.clone()))
             .add_service(AuthServiceServer::new(fake.clone()))
             .add_service(VideoServiceServer::new(fake.clone()))
+            .add_service(WorkerServiceServer::new(fake.clone()))
+            .add_service(SystemServiceServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         fake
@@ -212,8 +219,9 @@ impl JobService for FakeControl {
 
     async fn list_jobs(
         &self,
-        _request: Request<v1::ListJobsRequest>,
+        request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        *self.operations.jobs.lock().unwrap() = Some(request.into_inner());
         let (jobs, next_page_token) = (vec![job(JobState::Running, 50.0)], String::new());
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
     }

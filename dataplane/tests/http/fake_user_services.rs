@@ -196,7 +196,9 @@ impl VideoService for FakeControl {
         &self,
         request: Request<v1::ListVideosRequest>,
     ) -> Result<Response<v1::ListVideosResponse>, Status> {
-        if request.into_inner().page_token.is_empty() {
+        let request = request.into_inner();
+        *self.operations.videos.lock().unwrap() = Some(request.clone());
+        if request.page_token.is_empty() {
             return Ok(Response::new(v1::ListVideosResponse::default()));
         }
         Err(Problem::at(Code::Malformed, "page_token", "is not a token of this list").into())

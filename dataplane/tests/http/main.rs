@@ -10,10 +10,12 @@ mod drain;
 mod events;
 mod fake_control;
 mod fake_events;
+mod fake_operations;
 mod fake_uploads;
 mod fake_user_services;
 mod h2;
 mod limits;
+mod lists;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
 mod pages;

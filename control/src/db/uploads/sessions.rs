@@ -148,6 +148,8 @@ pub struct NewUpload {
     pub filename: String,
     /// The client's upload metadata, verbatim.
     pub metadata: String,
+    /// Whether the video's job is created as soon as the source is probed.
+    pub auto_transcode: bool,
 }
 
 /// A tenant's open uploads.
@@ -279,6 +281,7 @@ pub async fn advance(
     let sql = format!(
         "UPDATE uploads
          SET received = $5,
+             filled_at = CASE WHEN length = $5 THEN COALESCE(filled_at, now()) END,
              digest = CASE WHEN $4 < $5 THEN $6 ELSE digest END,
              multipart_id = COALESCE($7, multipart_id),
              parts = parts || $8::text[],

@@ -40,8 +40,10 @@ pub struct Video {
     pub source: Option<Source>,
     /// The job whose renditions are served.
     pub served_job: Option<JobId>,
-    /// When it first became playable.
+    /// When the served job became playable.
     pub published_at: Option<Timestamp>,
+    /// Seconds from the last byte of the upload to the first listed segment.
+    pub playable_seconds: Option<f64>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// Incremented with every visible change.
@@ -97,6 +99,7 @@ pub(super) const COLUMNS: &str = "
     v.id, v.tenant, v.owner, v.title, v.description, v.state::text AS state, v.public, v.store,
     v.filename, v.source_sha256, v.source, v.served_job, v.published_at, v.error_code,
     v.error_message, v.revision, v.created_at,
+    extract(epoch FROM v.playable_at - v.received_at)::float8 AS playable_seconds,
     (
         SELECT j.id
         FROM jobs j
@@ -163,6 +166,7 @@ impl TryFrom<&Row> for Video {
             source,
             served_job: job("served_job")?,
             published_at: row.try_get("published_at")?,
+            playable_seconds: row.try_get("playable_seconds")?,
             failure: failure(row, "error_code", "error_message")?,
             revision: row.try_get("revision")?,
             created_at: row.try_get("created_at")?,

@@ -84,6 +84,9 @@ async fn row(
         videos::create(tx, owner, video).await?;
     }
     let begun = sessions::begin(tx, new, policy.timeouts).await?;
+    if new.auto_transcode && begun.is_some() {
+        videos::request_transcode(tx, new.video).await?;
+    }
     let (keep, bytes_max) = policy.rejected_sources();
     let dropped = probes::drop_rejected(tx, keep, bytes_max).await?;
     Ok(Ok((begun, dropped)))
@@ -97,6 +100,8 @@ fn new_video(app: &AppState, message: &v1::BeginUploadRequest) -> Result<NewVide
         description: input::description(&message.description)?,
         public: input::visibility(message.visibility)?.unwrap_or(app.policy.public),
         store: app.stores.pick(id).url.clone(),
+        // Requested together with the upload.
+        auto_transcode: false,
     })
 }
 
@@ -131,5 +136,6 @@ fn new_upload(
         grant: grant(principal),
         filename: input::filename(&message.filename),
         metadata: message.metadata.clone(),
+        auto_transcode: input::auto_transcode(&message.transcode)?,
     })
 }

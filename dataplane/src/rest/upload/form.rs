@@ -10,7 +10,7 @@ use api::{
 use futures::StreamExt;
 use multer::{Field, Multipart};
 
-use super::super::videos::{description_of, title_of, visibility_of};
+use super::super::videos::{description_of, title_of, transcode_of, visibility_of};
 use super::{
     broken, finish,
     form_buffer::{FormBuffer, PieceError},
@@ -28,6 +28,7 @@ pub(crate) struct Form {
     pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) visibility: Option<v1::Visibility>,
+    pub(crate) transcode: Option<String>,
     pub(crate) filename: Option<String>,
     pub(crate) stored: Option<Stored>,
 }
@@ -81,6 +82,10 @@ impl Reader {
                     let visibility = self.read_text("visibility", field).await?;
                     let visibility = visibility_of(&visibility)?;
                     set_once("visibility", &mut self.form.visibility, visibility)?;
+                }
+                "transcode" => {
+                    let transcode = self.read_text("transcode", field).await?;
+                    set_once("transcode", &mut self.form.transcode, transcode_of(transcode)?)?;
                 }
                 "" => return Err(Problem::new(Code::Malformed, "a part of the form has no name")),
                 _ => {

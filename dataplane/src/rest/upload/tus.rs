@@ -142,6 +142,7 @@ async fn create(
         description: about.description,
         visibility: about.visibility.into(),
         filename: about.filename,
+        transcode: about.transcode,
         metadata: metadata.to_owned(),
         ..v1::BeginUploadRequest::default()
     };

@@ -12,7 +12,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-use super::super::super::videos::{description_of, title_of, visibility_of};
+use super::super::super::videos::{description_of, title_of, transcode_of, visibility_of};
 
 /// Some clients pad, others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -30,6 +30,8 @@ pub(super) struct UploadMetadata {
     pub(super) visibility: Visibility,
     /// For display only, never used as a path.
     pub(super) filename: String,
+    /// "auto" or empty.
+    pub(super) transcode: String,
 }
 
 impl UploadMetadata {
@@ -42,7 +44,7 @@ impl UploadMetadata {
             let text = format!("is longer than {METADATA_BYTES_MAX} bytes");
             return Err(Problem::at(Code::Malformed, "Upload-Metadata", text));
         }
-        let mut known = [const { None::<String> }; 4];
+        let mut known = [const { None::<String> }; 5];
         for pair in header.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
             let place = match key {
@@ -50,13 +52,14 @@ impl UploadMetadata {
                 "description" => &mut known[1],
                 "visibility" => &mut known[2],
                 "filename" => &mut known[3],
+                "transcode" => &mut known[4],
                 _ => continue,
             };
             if place.replace(decoded(key, value.trim())?).is_some() {
                 return Err(Problem::field(key, "must appear once in Upload-Metadata"));
             }
         }
-        let [title, description, visibility, filename] = known;
+        let [title, description, visibility, filename, transcode] = known;
         let visibility = visibility.filter(|text| !text.is_empty());
         let filename = filename.unwrap_or_default();
         let clean = filename.chars().filter(|letter| !letter.is_control());
@@ -66,6 +69,7 @@ impl UploadMetadata {
             visibility: visibility
                 .map_or(Ok(Visibility::Unspecified), |text| visibility_of(&text))?,
             filename: clean.take(FILENAME_CHARS_MAX).collect(),
+            transcode: transcode.map(transcode_of).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -95,15 +99,17 @@ mod tests {
             pair("filename", "../../etc/x"),
             "is_confidential".to_owned(),
             pair("visibility", "private"),
+            pair("transcode", "auto"),
             "filetype !!!not-base64".to_owned(),
         ];
         let about = UploadMetadata::read(&header.join(", ")).unwrap();
         assert_eq!(about.title, "Über uns");
         assert_eq!(about.filename, "../../etc/x");
         assert_eq!(about.visibility, Visibility::Private);
-        assert_eq!(about.description, "");
+        assert_eq!((about.description.as_str(), about.transcode.as_str()), ("", "auto"));
         let nothing = UploadMetadata::read("").unwrap();
         assert_eq!((nothing.visibility, nothing.title.as_str()), (Visibility::Unspecified, ""));
+        assert_eq!(nothing.transcode, "");
         assert_eq!(UploadMetadata::read("title YQ").unwrap().title, "a");
         assert_eq!(UploadMetadata::read("title YQ==").unwrap().title, "a");
         assert_eq!(UploadMetadata::read("title").unwrap().title, "");
@@ -116,6 +122,9 @@ mod tests {
         assert_eq!(fault(&pair("visibility", "secret")), "visibility");
         assert_eq!(fault(&pair("title", &"x".repeat(201))), "title");
         assert_eq!(fault("title YQ==,title YQ=="), "title");
+        for bad in ["", "Auto", "true"] {
+            assert_eq!(fault(&pair("transcode", bad)), "transcode");
+        }
         assert_eq!(fault(&"x".repeat(METADATA_BYTES_MAX + 1)), "Upload-Metadata");
     }
 
