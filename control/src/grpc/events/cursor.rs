@@ -24,7 +24,12 @@ pub(super) struct Start {
 /// # Errors
 /// The database failed.
 pub(super) async fn start(app: &AppState, last: &str) -> Result<Start, Problem> {
-    Ok(start_in(&read::log(app).await?, last))
+    let log = match read::log(app).await {
+        // The pool may hold connections from before a restart of the database.
+        Err(error) if error.transient() => read::log(app).await?,
+        read => read?,
+    };
+    Ok(start_in(&log, last))
 }
 
 fn start_in(log: &Log, last: &str) -> Start {
