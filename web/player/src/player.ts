@@ -234,7 +234,7 @@ export class StreamPlayer extends HTMLElement {
   private begin(): void {
     const { source } = this;
     const state = this.growth?.state ?? this.getAttribute('state') ?? (this.hasAttribute('src') ? 'growing' : 'waiting');
-    const playable = state === 'growing' || state === 'ready' || (state === 'failed' && (this.growth === null || this.growth.edge > 0));
+    const playable = state === 'growing' || state === 'ready' || (state === 'failed' && (this.growth ? this.growth.edge > 0 : this.hasAttribute('src')));
     if (!source || this.engine || !playable) return;
     const start = this.validTime('t') ?? 0;
     if (start > 0 && state !== 'ready') this.pending = start;
