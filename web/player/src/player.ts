@@ -10,7 +10,7 @@ import { catalogues, language, type Messages } from './messages';
 import { show, type Situation } from './notices';
 import { preferences } from './preferences';
 import { Resume } from './resume';
-import { backoff, type Problem } from './retry';
+import { backoff, passes, type Problem } from './retry';
 import { Settings } from './settings';
 import './seek-bar';
 import { createStore } from './store';
@@ -280,7 +280,7 @@ export class StreamPlayer extends HTMLElement {
     }
     this.problem = problem;
     clearTimeout(this.retryTimer);
-    if (problem === 'network') this.retryTimer = setTimeout(() => this.retry(), backoff(this.failures++));
+    if (passes(problem)) this.retryTimer = setTimeout(() => this.retry(), backoff(this.failures++));
     this.refresh();
   }
 
@@ -288,7 +288,7 @@ export class StreamPlayer extends HTMLElement {
     clearTimeout(this.retryTimer);
     if (!this.engine) this.begin();
     else this.engine.resume(this.video.currentTime);
-    if (this.problem !== 'network') this.recover();
+    if (this.problem && !passes(this.problem)) this.recover();
   }
 
   private recover(): void {
@@ -315,7 +315,7 @@ export class StreamPlayer extends HTMLElement {
     this.shadowRoot!.addEventListener('keydown', (event) => {
       if (preferences.shortcuts && !this.hasAttribute('data-waiting')) press(event as KeyboardEvent, actions(this));
     }, { signal });
-    window.addEventListener('online', () => this.problem === 'network' && this.retry(), { signal });
+    window.addEventListener('online', () => this.problem && passes(this.problem) && this.retry(), { signal });
     new ResizeObserver(() => this.engine?.cap()).observe(this);
     this.ticker = setInterval(() => this.tick(), TICK_MS);
   }

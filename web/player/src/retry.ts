@@ -7,11 +7,14 @@ export function backoff(failures: number, random: () => number = Math.random): n
 }
 
 /** What stops playback, in the terms of the messages. */
-export type Problem = 'expired' | 'missing' | 'network' | 'media' | 'unsupported';
+export type Problem = 'expired' | 'missing' | 'busy' | 'network' | 'media' | 'unsupported';
+
+/** Whether a problem passes by itself, so that the player tries again without being asked. */
+export const passes = (problem: Problem) => problem === 'network' || problem === 'busy';
 
 /** The problem behind an HTTP status; 0 or undefined means that no reply came. */
 export function problemOf(status: number | undefined): Problem {
   if (status === 401 || status === 403) return 'expired';
   if (status === 404 || status === 410) return 'missing';
-  return 'network';
+  return status !== undefined && status >= 400 ? 'busy' : 'network';
 }

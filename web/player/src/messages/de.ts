@@ -52,6 +52,7 @@ export const de: Messages = {
   expired: 'Dieser Link ist abgelaufen. Öffnen Sie das Video von dort, wo Sie es gefunden haben, um einen neuen zu erhalten.',
   missing: 'Dieses Video wurde nicht gefunden. Vielleicht wurde es gelöscht.',
   network: 'Die Verbindung ist unterbrochen. Die Wiedergabe geht hier weiter, sobald sie wieder besteht.',
+  busy: 'Der Dienst kann gerade nicht antworten. Die Wiedergabe geht hier weiter, sobald er es kann.',
   media: 'Das Video lässt sich nicht dekodieren. Versuchen Sie es erneut, oder wählen Sie eine andere Qualität.',
   unsupported: 'Dieser Browser kann das Video nicht abspielen. Verwenden Sie eine aktuelle Version von Chrome, Edge, Firefox oder Safari.'
 };

@@ -50,6 +50,7 @@ export const en = {
   expired: 'This link has expired. Open the video from where you found it to get a new one.',
   missing: 'This video was not found. It may have been deleted.',
   network: 'The connection was lost. Playback goes on from here once it is back.',
+  busy: 'The service cannot answer right now. Playback goes on from here as soon as it can.',
   media: 'The video cannot be decoded. Try again, or choose another quality.',
   unsupported: 'This browser cannot play the video. Try a current version of Chrome, Edge, Firefox or Safari.'
 };
