@@ -95,6 +95,7 @@ class UploadQueue {
 
   /** Tries again at once, after a failure or instead of waiting. */
   retry(item: Item): void {
+    if (this.#transfers.has(item)) return;
     clearTimeout(this.#timers.get(item));
     item.error = null;
     if (item.phase === 'failed') item.failures = 0;
@@ -162,6 +163,7 @@ class UploadQueue {
     if (!item.file) return;
     item.phase = 'sending';
     item.retryAt = null;
+    const { title, visibility } = item;
     const transfer = new Transfer({
       file: item.file,
       endpoint: this.#endpoint,
@@ -169,11 +171,11 @@ class UploadQueue {
       metadata: {
         filename: item.name,
         filetype: item.file.type,
-        title: item.title,
-        visibility: item.visibility,
+        title,
+        visibility,
         transcode: 'auto'
       },
-      onCreated: (url, videoId) => this.#created(item, url, videoId),
+      onCreated: (url, videoId) => this.#created(item, url, videoId, { title, visibility }),
       onProgress: (sent) => item.progressed(sent),
       onAccepted: (accepted) => {
         item.failures = 0;
@@ -188,10 +190,14 @@ class UploadQueue {
     await transfer.start().catch((error) => this.#failed(item, asApiError(error)));
   }
 
-  #created(item: Item, url: string, videoId: string): void {
+  #created(item: Item, url: string, videoId: string, announced: { title: string; visibility: Visibility }): void {
     item.url = url;
     item.videoId = videoId || null;
     this.#save(item);
+    // A person may have changed them while the request was on its way.
+    const { title, visibility } = item;
+    if (title === announced.title && visibility === announced.visibility) return;
+    void this.change(item, { title, visibility }).catch((error) => (item.error = asApiError(error)));
   }
 
   #done(item: Item): void {
