@@ -111,7 +111,6 @@ const video: Messages['video'] = {
   },
   images: {
     title: 'Vorschaubilder',
-    none: 'Vorschaubilder entstehen nach dem letzten Abschnitt.',
     at: (time) => `Bei ${time}`
   },
   transcode: {

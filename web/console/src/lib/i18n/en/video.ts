@@ -108,7 +108,6 @@ export default {
   },
   images: {
     title: 'Thumbnails',
-    none: 'Thumbnails are made after the last chunk is encoded.',
     at: (time: string) => `At ${time}`
   },
   transcode: {
