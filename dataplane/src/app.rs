@@ -80,9 +80,7 @@ impl App {
         shutdown: Shutdown,
     ) -> Result<Arc<Self>, StartError> {
         let settings = Settings::read(&config)?;
-        let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
-        let redis = redis_url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));
-        let redis = redis.transpose().map_err(StartError::Redis)?.map(Arc::new);
+        let redis = redis(&config)?;
         let shared = Arc::new(Shared::new(redis.clone()));
         let metrics = Metrics::new(&telemetry.meter());
         let stores = Stores::parse(&config.stores)?;
@@ -100,13 +98,7 @@ impl App {
             verifier.clone(),
         ));
         let segment_cache = SegmentCache::new(config.segment_cache_bytes, shutdown.clone());
-        let health = Arc::new(Health::new(
-            control.clone(),
-            stores.clone(),
-            index_cache.clone(),
-            telemetry,
-            config.metrics_include_control,
-        ));
+        let health = health(&config, telemetry, &control, &stores, &index_cache);
         Ok(Arc::new(Self {
             limiter: limiter.clone(),
             health: health.clone(),
@@ -126,12 +118,7 @@ impl App {
                 upload_bytes_max: config.upload_bytes_max,
                 cdn_base: cdn_base.clone(),
             }),
-            pages: Pages::new(
-                &settings.pages,
-                config.web_files.clone().unwrap_or_default(),
-                control.clone(),
-                (settings.proxies.clone(), config.listen.tls_cert_file.is_some()),
-            ),
+            pages: pages(&config, &settings, control.clone()),
             playback: Arc::new(Playback {
                 stores,
                 control,
@@ -155,4 +142,29 @@ impl App {
             config,
         }))
     }
+}
+
+/// The client of Redis, if one is configured.
+fn redis(config: &Config) -> Result<Option<Arc<Redis>>, StartError> {
+    let url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
+    let redis = url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));
+    Ok(redis.transpose().map_err(StartError::Redis)?.map(Arc::new))
+}
+
+fn health(
+    config: &Config,
+    telemetry: Telemetry,
+    control: &Arc<Control>,
+    stores: &Stores,
+    index_cache: &Arc<IndexCache>,
+) -> Arc<Health> {
+    let (control, stores, index_cache) = (control.clone(), stores.clone(), index_cache.clone());
+    let with_control = config.metrics_include_control;
+    Arc::new(Health::new(control, stores, index_cache, telemetry, with_control))
+}
+
+fn pages(config: &Config, settings: &Settings, control: Arc<Control>) -> Pages {
+    let files = config.web_files.clone().unwrap_or_default();
+    let origin = (settings.proxies.clone(), config.listen.tls_cert_file.is_some());
+    Pages::new(&settings.pages, files, control, origin)
 }

@@ -49,7 +49,8 @@ pub(super) async fn find(
     };
     if let Some(playable) = playback.index_cache.current(video).await? {
         let index = &playable.index;
-        let viewer = access::authorize(playback, &index.into(), &credentials).await.map_err(hidden)?;
+        let viewer =
+            access::authorize(playback, &index.into(), &credentials).await.map_err(hidden)?;
         let details = details(playback, video, &index.tenant).await;
         let public = index.public;
         return Ok(Found { playable: Some(playable), details, public, viewer });
