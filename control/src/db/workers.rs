@@ -172,7 +172,9 @@ pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbErro
 pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, DbError> {
     let rows = db
         .query(
-            "SELECT w.id, w.name, w.slots, w.draining, w.connected, w.seen_at, w.can_probe,
+            "SELECT w.id, w.name, w.slots, w.draining, w.seen_at, w.can_probe,
+                    -- The instance of control that serves the stream may have died.
+                    w.connected AND w.seen_at > now() - make_interval(secs => $2) AS connected,
                     w.probe_trouble, w.version,
                     -- Ids rise with time.
                     lead(w.id) OVER (PARTITION BY w.name ORDER BY w.id) IS NOT NULL
@@ -187,9 +189,9 @@ pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, Db
                     ) AS leases
              FROM workers w
              WHERE w.connected OR w.seen_at > now() - interval '1 hour'
-             ORDER BY w.connected DESC, w.seen_at DESC
+             ORDER BY connected DESC, w.seen_at DESC
              LIMIT $1",
-            &[&limit],
+            &[&limit, &SEEN_SECONDS_MAX],
         )
         .await?;
     rows.iter().map(Worker::try_from).collect()

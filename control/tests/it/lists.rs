@@ -12,6 +12,7 @@ use control::{
     db::{
         GenericClient,
         videos::{self, Filter, Order},
+        workers,
     },
     page::{Cursor, TitleCursor},
 };
@@ -291,6 +292,20 @@ async fn workers_are_listed_with_version_and_state_until_their_successor_connect
     drop(kept);
     become_states(&[&[("kept", WorkerState::Gone)], &reconnected[..]].concat()).await;
     plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_control_instance_died_is_not_listed_as_connected() {
+    let db = rows::db().await;
+    let client = db.get().await.unwrap();
+    let id = media::WorkerId::new(uuid::Uuid::now_v7());
+    rows::connect(&*client, id, "a", &[]).await;
+    let connected = async || workers::list(&*client, 10).await.unwrap()[0].connected;
+    assert!(connected().await);
+    // The instance that served the stream records nothing any more.
+    let sql = "UPDATE workers SET seen_at = now() - interval '16 seconds'";
+    client.execute(sql, &[]).await.unwrap();
+    assert!(!connected().await);
 }
 
 /// How many scans of the whole table, and how many rows by an index, this session has read from
