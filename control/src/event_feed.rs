@@ -16,7 +16,7 @@ use api::{
 use tokio::sync::{Notify, broadcast};
 
 /// How many pages a watcher may fall behind before it reads from the database.
-const PAGES_MAX: usize = 32;
+const PAGES_MAX: usize = 16;
 /// Maximum number of watchers of an instance. A data plane has one connection to it, which carries
 /// 1024 calls and streams.
 const WATCHERS_MAX: usize = 500;

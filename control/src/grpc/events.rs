@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Maximum number of messages queued for a slow reader; beyond it, the sender waits.
-const QUEUE_MAX: usize = 64;
+const QUEUE_MAX: usize = 16;
 /// A reader that receives no message for this long counts as disconnected.
 const SEND_MAX: Duration = Duration::from_secs(30);
 /// Pause before a failed read is repeated.
