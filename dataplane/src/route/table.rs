@@ -1,6 +1,8 @@
-//! Every route, for tests that compare the routes with a document.
+//! Every pattern with its methods, for tests that compare documents with the routes.
 
-use super::*;
+use media::{CaptionId, JobId, TokenId, UploadId, VideoId, WorkerId, segment::SegmentName};
+
+use super::{ImageFile, MediaFile, Route, pages};
 
 /// Every pattern with its methods, all of which the OpenAPI document must list.
 pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
