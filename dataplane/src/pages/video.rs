@@ -35,15 +35,9 @@ const NEUTRAL_TITLE: &str = "Video";
 const UNTITLED: &str = "Untitled video";
 /// The size of a video without pictures, in pixels.
 const DEFAULT_SIZE: (u32, u32) = (640, 360);
-const WATCH_STYLE: &str = "<style>:root{color-scheme:light dark}\
-    body{margin:0;font:1rem/1.5 system-ui,sans-serif}\
-    main{max-width:80rem;margin:0 auto;padding:0 1rem 2rem}\
-    stream-player{display:block;width:100%;aspect-ratio:16/9;background:black}\
-    h1{font-size:1.4rem;overflow-wrap:anywhere}\
-    .description{white-space:pre-wrap;overflow-wrap:anywhere}</style>\n";
-const EMBED_STYLE: &str = "<style>:root{color-scheme:dark}\
-    html,body,main{margin:0;height:100%;background:black;color:white;font:1rem/1.5 system-ui}\
-    stream-player{display:block;width:100%;height:100%}</style>\n";
+/// Keeps the lines of a description.
+const DESCRIPTION_STYLE: &str =
+    "<style>.description{white-space:pre-wrap;overflow-wrap:anywhere}</style>\n";
 
 /// The properties of a video that pages and oEmbed documents show.
 pub(super) struct Shown<'a> {
@@ -193,8 +187,7 @@ fn write(
         // Links with a token, and pages without content, are not for search engines.
         _ => "<meta name=\"robots\" content=\"noindex\">\n".to_owned(),
     };
-    head.push_str(if kind == PageKind::Embed { EMBED_STYLE } else { WATCH_STYLE });
-    head.push_str(links.unwrap_or_default());
+    head.push_str(links.unwrap_or(html::STYLE));
     let mut body = "<main>\n".to_owned();
     match links {
         _ if shown.title.is_some() && !shown.begins => {
@@ -206,11 +199,11 @@ fn write(
                 "<p>This program was built without the player: run <code>make build</code>.</p>\n"
         }
     }
-    if kind == PageKind::Watch {
-        body += &format!("<h1>{}</h1>\n", escape(title));
-        if !shown.description.is_empty() {
-            body += &format!("<p class=\"description\">{}</p>\n", escape(shown.description));
-        }
+    // The style sheet of the player hides it in an embed.
+    body += &format!("<h1>{}</h1>\n", escape(title));
+    if kind == PageKind::Watch && !shown.description.is_empty() {
+        head.push_str(DESCRIPTION_STYLE);
+        body += &format!("<p class=\"description\">{}</p>\n", escape(shown.description));
     }
     body += "<noscript><p>The player needs JavaScript.</p></noscript>\n</main>\n";
     html::page(parameters.lang.as_deref().unwrap_or("en"), title, &head, &body)
