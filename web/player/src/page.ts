@@ -39,6 +39,7 @@ async function fillLater(element: StreamPlayer): Promise<void> {
 
 if (player instanceof StreamPlayer) {
   if (!player.hasAttribute('src')) player.addEventListener('playable', () => void fill(player), { once: true });
+  // Sent only if something was missing when the page was opened.
   player.addEventListener('complete', () => void fillLater(player), { once: true });
   if (embedded) new PlayerJs(player);
 }

@@ -213,7 +213,9 @@ export class StreamPlayer extends HTMLElement {
   private connect(): void {
     this.stream?.close();
     const url = this.getAttribute('events');
-    this.stream = url ? new VideoEvents(url, (growth) => this.grow(growth)) : null;
+    // A complete video does not change any more.
+    const complete = this.getAttribute('state') === 'ready' && this.hasAttribute('src');
+    this.stream = url && !complete ? new VideoEvents(url, (growth) => this.grow(growth)) : null;
   }
 
   private grow(growth: Growth): void {
@@ -222,8 +224,9 @@ export class StreamPlayer extends HTMLElement {
     if (growth.edge !== before?.edge || growth.etaSeconds !== before.etaSeconds) this.growthAt = performance.now();
     const ready = growth.state === 'ready';
     if (growth.duration !== null) this.engine?.setDuration(growth.duration);
-    if (this.engine) this.engine.announce(growth.edge, ready);
-    else if (!this.problem) this.begin();
+    const news = growth.edge !== before?.edge || growth.state !== before.state;
+    if (this.engine && news) this.engine.announce(growth.edge, ready);
+    else if (!this.engine && !this.problem) this.begin();
     if (ready) {
       this.stream?.close();
       this.dispatchEvent(new Event('complete'));
