@@ -37,6 +37,7 @@ impl FakeWorker {
             slots: 1,
             encoders: vec!["libx264".to_owned(), "aac".to_owned()],
             instance: String::new(),
+            version: String::new(),
         };
         let mut worker_send = send.clone();
         send_message(&mut worker_send, worker_message::Message::Hello(hello));
