@@ -71,6 +71,10 @@ export class Grid {
   readonly #cells = new Map<string, string[][]>();
   /** Per rung how many of the covered cells are in each state. */
   readonly #counts = new Map<string, Counts>();
+  /** The tasks without a cell, those that run, and those with trouble: kept, so that reading them is cheap. */
+  readonly #others = new Map<string, Task>();
+  readonly #running = new Set<string>();
+  readonly #troubled = new Map<string, Task>();
   #order: string[];
   #chunks = 0;
 
@@ -92,18 +96,25 @@ export class Grid {
 
   /** The tasks without a cell, in the order of their first appearance. */
   get others(): Task[] {
-    return [...this.#tasks.values()].filter((task) => task.kind !== 'chunk');
+    return [...this.#others.values()];
   }
 
-  /** Every task. */
-  get tasks(): Iterable<Task> {
-    return this.#tasks.values();
+  /** How many tasks the grid has. */
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  /** How many tasks run, with or without a cell. */
+  get running(): number {
+    return this.#running.size;
   }
 
   /** Adds a task, or replaces the one with its id. */
   apply(task: Task): void {
+    this.#note(task);
     if (task.kind !== 'chunk') {
       this.#tasks.set(task.taskId, task);
+      this.#others.set(task.taskId, task);
       return;
     }
     const known = this.#tasks.get(task.taskId);
@@ -117,6 +128,14 @@ export class Grid {
       if (before[n]) counts[before[n]]--;
       counts[this.cell(rung, task.ordinal).state]++;
     });
+  }
+
+  #note(task: Task): void {
+    if (task.state === 'leased') this.#running.add(task.taskId);
+    else this.#running.delete(task.taskId);
+    const troubled = task.state === 'failed' || task.attempt > 1 || task.error !== null;
+    if (troubled) this.#troubled.set(task.taskId, task);
+    else this.#troubled.delete(task.taskId);
   }
 
   #cover(task: Task): void {
@@ -185,11 +204,8 @@ export class Grid {
 
   /** The tasks that failed, or wait or run after a failed attempt, the worst first. */
   troubled(): Task[] {
-    const found = [...this.#tasks.values()].filter(
-      (task) => task.state === 'failed' || task.attempt > 1 || task.error !== null
-    );
     const worst = (task: Task) => (task.state === 'failed' ? 0 : task.state === 'done' ? 2 : 1);
-    return found.sort((a, b) => worst(a) - worst(b) || b.attempt - a.attempt);
+    return [...this.#troubled.values()].sort((a, b) => worst(a) - worst(b) || b.attempt - a.attempt);
   }
 }
 
