@@ -8,8 +8,9 @@ use crate::{
     ladder::{BUFFER_PERCENT, MAXRATE_PERCENT},
 };
 
-/// How full the encoders' rate buffer is at the start of a chunk, in percent: x264's and x265's
-/// default (`vbv-init`).
+/// How full an encoder's rate buffer is at most at the start of a chunk, in percent: x264's and
+/// x265's default (`vbv-init`), which holds with an average bit rate. With a constant rate factor it
+/// is less, but the index does not state the rate control, and earlier releases do not differ.
 const BUFFER_FILLED_PERCENT: u64 = 90;
 /// The highest rate of any two seconds from FFmpeg's AAC encoder, in percent of the planned rate: 103
 /// at most in tones, noise and bursts at 96 to 192 kbit/s (measured with FFmpeg 5.1).
