@@ -10,6 +10,7 @@ use tokio_postgres::{GenericClient, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
 use super::{DbError, pool::Connection};
+use crate::domain::OPERATOR_TENANT;
 
 /// How long changes are kept, in seconds.
 pub const KEPT_SECONDS: f64 = 600.0;
@@ -75,6 +76,28 @@ pub async fn lock<'c>(connection: &'c mut Connection<'_>) -> Result<Transaction<
     let tx = tx.start().await?;
     tx.batch_execute("LOCK TABLE change_log IN SHARE ROW EXCLUSIVE MODE").await?;
     Ok(tx)
+}
+
+/// How many earlier connections of a worker are recorded as changed when it connects again.
+const REPLACED_MAX: i64 = 10;
+
+/// Records that the connections of a worker before `id` are replaced, although their rows stay the
+/// same.
+pub async fn record_replaced_workers(db: &impl GenericClient, id: WorkerId) -> Result<(), DbError> {
+    db.execute(
+        "INSERT INTO pending_changes (kind, object_id, tenant)
+         SELECT 'worker', o.id, $2
+         FROM workers n
+         JOIN workers o
+           ON o.id < n.id
+          AND (o.name = n.name OR o.instance <> '' AND o.instance = n.instance)
+         WHERE n.id = $1 AND o.seen_at > now() - interval '1 hour'
+         ORDER BY o.id DESC
+         LIMIT $3",
+        &[&id.uuid(), &OPERATOR_TENANT, &REPLACED_MAX],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Whether committed changes have no number yet.

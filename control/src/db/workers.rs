@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use media::WorkerId;
 use tokio_postgres::{GenericClient, Row};
 
-use super::{DbError, claim::SEEN_SECONDS_MAX};
+use super::{DbError, changes, claim::SEEN_SECONDS_MAX};
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -109,6 +109,7 @@ pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result
             ],
         )
         .await?;
+    changes::record_replaced_workers(tx, id).await?;
     Ok(row.try_get("name")?)
 }
 

@@ -350,3 +350,25 @@ async fn a_stream_ends_when_its_token_expires_is_revoked_or_the_instance_stops()
     let (ended, ()) = tokio::join!(end(watched), plane.stop());
     assert_eq!(ended, Code::Unavailable);
 }
+
+#[tokio::test]
+async fn a_worker_that_connects_again_replaces_its_earlier_connection() {
+    let plane = Plane::start().await;
+    let (mut watched, _) = Watched::new(&plane.caller(Role::Viewer)).await;
+    let (mut others, _) = Watched::new(&plane.caller_of(Role::Viewer, "theirs")).await;
+    let is = |event: &Event, id: &str, state: v1::WorkerState| match event {
+        Event::Worker(worker) => worker.worker_id == id && worker.state() == state,
+        _ => false,
+    };
+    let first = plane.worker("one").await;
+    let connected = |event: &Event| matches!(event, Event::Worker(_));
+    let events = watched.until(connected).await;
+    let Some(Event::Worker(worker)) = events.last().unwrap().event.clone() else { unreachable!() };
+    let id = worker.worker_id;
+    drop(first);
+    watched.until(|event| is(event, &id, v1::WorkerState::Lost)).await;
+    let _second = plane.worker("one").await;
+    watched.until(|event| is(event, &id, v1::WorkerState::Gone)).await;
+    assert!(others.is_silent(Duration::from_millis(700)).await);
+    plane.stop().await;
+}
