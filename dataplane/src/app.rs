@@ -90,6 +90,7 @@ impl App {
         let lookups = metrics.lookups.clone();
         let index_cache = Arc::new(IndexCache::new(control.clone(), stores.clone(), lookups));
         let cdn_base = config.cdn_base().map(str::to_owned);
+        let web_files = config.web_files.clone().unwrap_or_default();
         let limiter = Arc::new(Limiter::new(
             settings.rates,
             redis.clone(),
@@ -118,7 +119,7 @@ impl App {
                 upload_bytes_max: config.upload_bytes_max,
                 cdn_base: cdn_base.clone(),
             }),
-            pages: pages(&config, &settings, control.clone()),
+            pages: Pages::new(settings.pages, web_files, control.clone()),
             playback: Arc::new(Playback {
                 stores,
                 control,
@@ -161,10 +162,4 @@ fn health(
     let (control, stores, index_cache) = (control.clone(), stores.clone(), index_cache.clone());
     let with_control = config.metrics_include_control;
     Arc::new(Health::new(control, stores, index_cache, telemetry, with_control))
-}
-
-fn pages(config: &Config, settings: &Settings, control: Arc<Control>) -> Pages {
-    let files = config.web_files.clone().unwrap_or_default();
-    let origin = (settings.proxies.clone(), config.listen.tls_cert_file.is_some());
-    Pages::new(&settings.pages, files, control, origin)
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, builder::FalseyValueParser};
 use runtime::{Secret, addr, duration, tls};
 
-use crate::pages::files::WebFiles;
+use crate::web_files::WebFiles;
 
 /// Flags of `streaming-dataplane serve`.
 #[derive(Args, Clone, Debug)]

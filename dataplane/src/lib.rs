@@ -25,6 +25,7 @@ mod service;
 mod settings;
 mod shared;
 mod token_uses;
+mod web_files;
 
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ use self::http::accept::ConnectionServer;
 pub use app::StartError;
 pub use config::Config;
 pub use control::ControlUrlError;
-pub use pages::files::WebFiles;
 pub use settings::SettingsError;
+pub use web_files::WebFiles;
 
 /// Checks the settings that need more than the parsing of one flag.
 ///

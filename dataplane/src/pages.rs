@@ -1,9 +1,8 @@
 //! Pages for people: the console below `/console/`, `/watch/{id}` and `/embed/{id}` of a video,
 //! and the files that they consist of. The files are compiled in; no request reads the disk.
 
-mod base;
+pub(crate) mod base;
 mod console;
-pub(crate) mod files;
 mod found;
 mod html;
 mod oembed;
@@ -21,18 +20,17 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use self::{
     base::BaseUrl,
     console::Console,
-    files::WebFiles,
     policy::{PageKind, Policy},
 };
 use crate::{
     control::Control,
     http::{
         cache::CachePolicy,
-        client_address::TrustedProxies,
         reply::{self, Reply},
     },
     playback::Playback,
     route::{PageRoute, Route},
+    web_files::WebFiles,
 };
 
 /// Where the console is, relative to `/` and to `/console`.
@@ -43,8 +41,8 @@ const CONSOLE: &str = "console/";
 pub(crate) struct PageSettings {
     /// `STREAMING_CONSOLE`: whether pages are served at all.
     pub(crate) enabled: bool,
-    /// `STREAMING_PUBLIC_URL` without its trailing slash.
-    pub(crate) public_url: Option<String>,
+    /// The base of absolute URLs.
+    pub(crate) base: BaseUrl,
     /// The origins of the security headers.
     pub(crate) policy: Policy,
 }
@@ -71,17 +69,12 @@ pub(crate) struct Sender {
 }
 
 impl Pages {
-    /// Prepares the pages. `tls` is whether the listener serves TLS.
-    pub(crate) fn new(
-        settings: &PageSettings,
-        files: WebFiles,
-        control: Arc<Control>,
-        (proxies, tls): (TrustedProxies, bool),
-    ) -> Self {
-        let policy = settings.policy.clone();
+    /// Prepares the pages.
+    pub(crate) fn new(settings: PageSettings, files: WebFiles, control: Arc<Control>) -> Self {
+        let PageSettings { enabled, base, policy } = settings;
         Self {
-            enabled: settings.enabled,
-            base: BaseUrl { fixed: settings.public_url.clone(), tls, proxies },
+            enabled,
+            base,
             console: Console::new(&files, policy.cdn.clone(), control),
             player: player_files::links(&files),
             policy,

@@ -13,7 +13,7 @@ use crate::{
         cors::{Cors, Origins},
     },
     limit::Rates,
-    pages::{PageSettings, policy::Policy},
+    pages::{PageSettings, base::BaseUrl, policy::Policy},
     redis::Redis,
 };
 
@@ -79,8 +79,12 @@ impl Settings {
             return Err(SettingsError(problems));
         };
         let embedding = embedding.into_listed();
-        let public_url = config.public_base().map(str::to_owned);
-        let pages = PageSettings { enabled, public_url, policy: Policy { cdn, embedding } };
+        let base = BaseUrl {
+            fixed: config.public_base().map(str::to_owned),
+            tls: config.listen.tls_cert_file.is_some(),
+            proxies: proxies.clone(),
+        };
+        let pages = PageSettings { enabled, base, policy: Policy { cdn, embedding } };
         Ok(Self { rates, proxies, cors: Cors { api, playback }, pages })
     }
 }

@@ -10,13 +10,14 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// How the base is determined.
-pub(super) struct BaseUrl {
+#[derive(Clone, Debug)]
+pub(crate) struct BaseUrl {
     /// `STREAMING_PUBLIC_URL` without its trailing slash.
-    pub(super) fixed: Option<String>,
+    pub(crate) fixed: Option<String>,
     /// Whether the listener serves TLS.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// The proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted.
-    pub(super) proxies: TrustedProxies,
+    pub(crate) proxies: TrustedProxies,
 }
 
 impl BaseUrl {

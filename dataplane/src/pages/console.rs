@@ -15,13 +15,14 @@ use serde_json::json;
 use tokio::sync::Mutex as AsyncMutex;
 use url::Url;
 
-use super::{files::WebFiles, html};
+use super::html;
 use crate::{
     control::Control,
     http::{
         cache::CachePolicy,
         reply::{self, Document, Reply, Text},
     },
+    web_files::WebFiles,
 };
 
 /// Replaced in the page by its settings.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{files::WebFiles, html::escape};
+use super::html::escape;
+use crate::web_files::WebFiles;
 
 /// The script of pages with a player, in the manifest.
 const ENTRY: &str = "src/page.ts";
