@@ -141,6 +141,15 @@ def python(source):
     return joined(comments) + messages
 
 
+def markup(source):
+    """Returns comments and strings of HTML and Svelte: those of the markup and of the scripts and styles in it."""
+    line = lines_of(source)
+    pattern = re.compile(r"<!--(.*?)-->", re.DOTALL)
+    comments = [(line(match.start()), match.group(1)) for match in pattern.finditer(source)]
+    rest = pattern.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), source)
+    return joined(comments) + c_like(rest)
+
+
 CLASS = re.compile(
     r"""(?m)^[ \t]*(?:(?:export|default|const|let|var)\b[^\n'"`]*?)?\bclass[ \t]+([A-Za-z_$][\w$]*)(?=\s*[:({]|\s+extends\b)"""
 )

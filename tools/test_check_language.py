@@ -51,6 +51,11 @@ class Rules(unittest.TestCase):
     def found(self, source, rule):
         return [v.detail for v in rule([rust(source)])]
 
+    def test_markup_has_comments_and_those_of_its_scripts(self):
+        source = "<!-- a page -->\n<script>\n  // a script\n  const word = 'text';\n</script>\n<p>shown</p>\n"
+        found = [(text.kind, text.line, text.body.strip()) for text in check.lexer.markup(source)]
+        self.assertEqual(found, [("comment", 1, "a page"), ("comment", 3, "a script"), ("message", 4, "text")])
+
     def test_log_messages(self):
         bad = ["extend leases", "wait for postgres", "look for lost leases", "read stored keys", "task ended, stop the process"]
         good = ["failed to extend leases", "purge not sent, retrying", "store unavailable", "drain ran out of time"]
