@@ -1,9 +1,9 @@
-/** Asks once before something is destroyed, and says what is lost. */
+/** Asks once before something is destroyed, and lists the losses. */
 export interface Question {
   title: string;
   /** Stands above what is lost; by default that it cannot be undone. */
   text?: string;
-  /** What is lost, one entry each. */
+  /** The losses, one entry each. */
   loses: string[];
   /** The word on the button that does it. */
   action: string;

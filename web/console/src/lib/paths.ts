@@ -1,7 +1,7 @@
 /** Paths of the service as the browser sees them, with the prefix that a proxy may add before `/console`. */
 import { resolve } from '$app/paths';
 
-/** What stands before `/console` and `/api` in the path, usually nothing. */
+/** The part of the path before `/console` and `/api`, usually empty. */
 export const root: string = resolve('/').replace(/\/console\/$/, '');
 
 /** The URL of a path of the service such as `/api/videos`; absolute URLs (of a CDN) stay as they are. */

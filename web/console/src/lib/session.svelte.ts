@@ -24,7 +24,7 @@ interface Token {
 export type Right = 'upload' | 'edit' | 'transcode' | 'delete' | 'tokens' | 'system' | 'drain';
 
 const EDITOR: Right[] = ['upload', 'edit', 'transcode', 'delete'];
-/** What each role may do (docs/access.md); reading is allowed to all. */
+/** The rights of each role (docs/access.md); reading is allowed to all. */
 const RIGHTS: Record<string, ReadonlySet<Right>> = {
   viewer: new Set(),
   editor: new Set(EDITOR),
@@ -116,7 +116,7 @@ class Session {
     await call(api.POST('/api/auth/sign-out', { headers })).catch(() => {});
   }
 
-  /** Ends the session because the service or the clock says that its token is no longer valid. */
+  /** Ends the session because its token is no longer valid, by the service's reply or by the clock. */
   expire(): void {
     if (this.phase === 'in' || this.#token) this.#end('expired');
   }

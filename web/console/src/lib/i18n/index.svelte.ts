@@ -3,7 +3,7 @@ import en from './en';
 
 type Widen<T> = T extends string ? string : T extends (...args: infer A) => string ? (...args: A) => string : T extends readonly unknown[] ? T : { [K in keyof T]: Widen<T[K]> };
 
-/** What every catalogue has; English is the reference. */
+/** The messages of every catalogue; English is the reference. */
 export type Messages = Widen<typeof en>;
 
 const KEY = 'streaming-console.language';

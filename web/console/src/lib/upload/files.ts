@@ -1,4 +1,4 @@
-/** Adds files to the queue and tells about those that were not added. */
+/** Adds files to the queue and shows a message for each that was not added. */
 import { m } from '../i18n';
 import { toast } from '../toast';
 import { queue } from './queue.svelte';

@@ -8,7 +8,7 @@ export type Phase =
   | 'waiting'
   | 'sending'
   | 'paused'
-  /** Waits before the next attempt; `retryAt` says until when, `why` for what. */
+  /** Waits before the next attempt, until `retryAt`; `why` is the reason. */
   | 'retrying'
   /** Waits for the next sign-in. */
   | 'signed-out'

@@ -14,7 +14,8 @@ import { Transfer } from './transfer';
 const PARALLEL = 2;
 const VISIBILITY_KEY = 'streaming-console.visibility';
 
-export type Refusal = { kind: 'duplicate' | 'empty' | 'other'; name: string };
+/** A file that was not added to the queue. */
+export type RejectedFile = { kind: 'duplicate' | 'empty' | 'other'; name: string };
 
 class UploadQueue {
   items: Item[] = $state([]);
@@ -66,14 +67,14 @@ class UploadQueue {
   }
 
   /** Adds files; a file whose upload was interrupted continues it. Returns those that were not added. */
-  async add(files: Iterable<File>): Promise<Refusal[]> {
+  async add(files: Iterable<File>): Promise<RejectedFile[]> {
     const added = await Promise.all([...files].map((file) => this.#addOne(file)));
     this.#pump();
-    return added.filter((refusal) => refusal !== null);
+    return added.filter((rejected) => rejected !== null);
   }
 
   /** Continues `item` with a file that was chosen for it. */
-  async supply(item: Item, file: File): Promise<Refusal | null> {
+  async supply(item: Item, file: File): Promise<RejectedFile | null> {
     const print = await fingerprint(file, this.#endpoint).catch(() => '');
     if (print !== item.fingerprint) return { kind: 'other', name: item.name };
     item.file = file;
@@ -129,7 +130,7 @@ class UploadQueue {
     await call(api.PATCH('/api/videos/{id}', { params: { path: { id: item.videoId } }, body: change }));
   }
 
-  async #addOne(file: File): Promise<Refusal | null> {
+  async #addOne(file: File): Promise<RejectedFile | null> {
     if (file.size === 0) return { kind: 'empty', name: file.name };
     const item = new Item(file, file.name, file.size, this.visibility);
     this.items.unshift(item);
@@ -194,7 +195,7 @@ class UploadQueue {
     item.url = url;
     item.videoId = videoId || null;
     this.#save(item);
-    // A person may have changed them while the request was on its way.
+    // A person may have changed them during the request.
     const { title, visibility } = item;
     if (title === announced.title && visibility === announced.visibility) return;
     void this.change(item, { title, visibility }).catch((error) => (item.error = asApiError(error)));

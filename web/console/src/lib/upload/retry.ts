@@ -1,4 +1,4 @@
-/** What to do after a failed request of an upload. */
+/** The next step after a failed request of an upload. */
 import type { ApiError } from '../api/problem';
 
 export type Next =

@@ -1,4 +1,4 @@
-/** What happens to a video after its last byte, as the Upload screen tells it. */
+/** The stages of a video after its last byte, as the Upload screen shows them. */
 import type { JobSummary, Video } from '../api/types';
 
 export type Stage =
