@@ -21,7 +21,8 @@ pub struct Worker {
     pub draining: bool,
     /// Its stream is open.
     pub connected: bool,
-    /// Its process, or another one of the same name, has connected since.
+    /// Its process has connected again since; one that does not state which process it is counts by
+    /// its name.
     pub replaced: bool,
     /// When its session last recorded that it is alive.
     pub seen_at: Timestamp,
@@ -178,11 +179,10 @@ pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, Db
                     w.connected AND w.seen_at > now() - make_interval(secs => $2) AS connected,
                     w.probe_trouble, w.version,
                     -- Ids rise with time.
-                    lead(w.id) OVER (PARTITION BY w.name ORDER BY w.id) IS NOT NULL
-                    OR (
-                        w.instance <> ''
-                        AND lead(w.id) OVER (PARTITION BY w.instance ORDER BY w.id) IS NOT NULL
-                    ) AS replaced,
+                    lead(w.id) OVER (
+                        PARTITION BY w.instance, CASE w.instance WHEN '' THEN w.name END
+                        ORDER BY w.id
+                    ) IS NOT NULL AS replaced,
                     (
                         SELECT count(*)
                         FROM tasks t
