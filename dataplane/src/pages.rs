@@ -3,6 +3,7 @@
 
 pub(crate) mod base;
 mod console;
+mod files;
 mod found;
 mod html;
 mod oembed;
@@ -20,6 +21,7 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use self::{
     base::BaseUrl,
     console::Console,
+    files::ServedFiles,
     policy::{PageKind, Policy},
 };
 use crate::{
@@ -51,7 +53,7 @@ pub(crate) struct PageSettings {
 pub(crate) struct Pages {
     /// Whether pages are served at all.
     pub(crate) enabled: bool,
-    files: WebFiles,
+    files: ServedFiles,
     policy: Policy,
     base: BaseUrl,
     console: Console,
@@ -78,7 +80,7 @@ impl Pages {
             console: Console::new(&files, policy.cdn.clone(), control),
             player: player_files::links(&files),
             policy,
-            files,
+            files: ServedFiles::new(&files),
         }
     }
 

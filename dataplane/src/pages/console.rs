@@ -61,7 +61,7 @@ impl Console {
     /// Reads the page from the built files; media come from the origin `cdn`, if it is set.
     pub(super) fn new(files: &WebFiles, cdn: Option<String>, control: Arc<Control>) -> Self {
         let html = files.get("console/index.html");
-        let html = html.map(|page| String::from_utf8_lossy(page.plain()).into_owned());
+        let html = html.map(|page| String::from_utf8_lossy(page).into_owned());
         Self { html, cdn, control, options: Mutex::default(), loading: AsyncMutex::default() }
     }
 

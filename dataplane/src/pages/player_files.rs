@@ -23,7 +23,7 @@ struct Entry {
 /// The links and scripts of a page with a player, as HTML for its head; `None` if the player was
 /// not built.
 pub(super) fn links(files: &WebFiles) -> Option<String> {
-    let manifest = files.get("player/manifest.json")?.plain();
+    let manifest = files.get("player/manifest.json")?;
     let manifest: BTreeMap<String, Entry> = serde_json::from_slice(manifest).ok()?;
     let entry = manifest.get(ENTRY)?;
     let (mut imported, mut styles) = (BTreeSet::new(), BTreeSet::new());
