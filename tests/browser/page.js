@@ -67,6 +67,13 @@ const players = {
       hls.nextLevel = hls.levels.findIndex((level) => level.height === height);
     };
   },
+  async "video.js"() {
+    const player = videojs(video, { autoplay: true, muted: true, preload: "auto" });
+    player.on("error", () => fail("video.js", { code: player.error()?.code, message: player.error()?.message }));
+    player.src({ src: order.manifest, type: "application/vnd.apple.mpegurl" });
+    await new Promise((done) => player.one("playing", done));
+    return () => fail("video.js", { message: "switching rungs is not tested" });
+  },
   async shaka() {
     shaka.polyfill.installAll();
     const player = new shaka.Player();

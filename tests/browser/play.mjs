@@ -17,6 +17,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const order = JSON.parse(process.argv[2]);
 const libraries = {
   "hls.js": "node_modules/hls.js/dist/hls.min.js",
+  "video.js": "node_modules/video.js/dist/video.min.js",
   "shaka": "node_modules/shaka-player/dist/shaka-player.compiled.js",
   "dash.js": "node_modules/dashjs/dist/legacy/umd/dash.all.min.js",
 };

@@ -33,6 +33,7 @@ mod outage;
 mod pages;
 mod pictures;
 mod playback;
+mod player;
 mod powercut;
 mod probes;
 #[path = "../../crates/authz/tests/provider/mod.rs"]

@@ -16,7 +16,7 @@ const SLACK: Duration = Duration::from_secs(45);
 /// Options of a playback session.
 #[derive(Clone, Debug)]
 pub(crate) struct Play {
-    /// "hls.js", "shaka" or "dash.js".
+    /// "hls.js", "video.js", "shaka" or "dash.js".
     pub(crate) player: &'static str,
     /// The path of the manifest.
     pub(crate) manifest: String,
@@ -99,19 +99,20 @@ impl Play {
 }
 
 impl Session {
-    /// Reads events until the player reports `kind` at playback position `time` or later.
-    pub(crate) async fn until(&mut self, kind: &str, time: f64) {
+    /// Reads events until the player reports `kind` at playback position `time` or later; returns
+    /// that event.
+    pub(crate) async fn until(&mut self, kind: &str, time: f64) -> Value {
         let limit = self.play.deadline + SLACK;
         let wait = async {
             while let Some(event) = self.next().await {
                 let reached = event["time"].as_f64().unwrap_or_default() >= time;
                 if event["kind"] == kind && reached {
-                    return;
+                    return event;
                 }
             }
             panic!("the session ended before {kind} at {time} s: {:#?}", self.seen);
         };
-        tokio::time::timeout(limit, wait).await.expect("browser deadline");
+        tokio::time::timeout(limit, wait).await.expect("browser deadline")
     }
 
     async fn next(&mut self) -> Option<Value> {

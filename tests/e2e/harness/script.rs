@@ -17,6 +17,11 @@ pub(crate) enum Behaviour {
     Slow(u32),
     /// Waits this many seconds before every encode of this rung, alone or with others.
     SlowRung(&'static str, u32),
+    /// Encodes only what begins before this second of the source. The rest waits until this
+    /// behaviour is replaced, also in runs that have begun.
+    Until(u32),
+    /// Holds every encode of this rung, alone or with others, until this behaviour is replaced.
+    HoldRung(&'static str),
     /// Cuts the last third off every output file, and exits with success.
     Truncate,
     /// Inverts one byte in the middle of every output file, and exits with success.
@@ -44,8 +49,17 @@ impl Ffmpeg {
         self.path.to_str().expect("UTF-8 path")
     }
 
-    /// Changes the behaviour of the next run; current runs keep theirs.
+    /// Changes the behaviour of the next run; current runs keep theirs, except for what they wait
+    /// for.
     pub(crate) fn set(&self, behaviour: Behaviour) {
+        let hold = match behaviour {
+            Behaviour::Until(second) => format!("until {second}\n"),
+            Behaviour::HoldRung(rung) => format!("rung {rung}\n"),
+            _ => "nothing\n".to_owned(),
+        };
+        let draft = self.path.with_extension("hold-draft");
+        fs::write(&draft, hold).expect("write what is held");
+        fs::rename(&draft, self.path.with_extension("hold")).expect("replace what is held");
         let draft = self.path.with_extension("draft");
         fs::write(&draft, text(behaviour)).expect("write script");
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("make executable");
@@ -63,6 +77,7 @@ fn text(behaviour: Behaviour) -> String {
         Behaviour::SlowRung(rung, seconds) => {
             format!("[[ \" $* \" == *'{rung}.mp4'* ]] && sleep {seconds}\nexec ffmpeg \"$@\"")
         }
+        Behaviour::Until(_) | Behaviour::HoldRung(_) => HOLD.to_owned(),
         Behaviour::Truncate => damage("truncate -s $((size * 2 / 3)) \"$file\""),
         Behaviour::Flip => damage(
             "byte=$(od -An -tu1 -j $((size / 2)) -N 1 \"$file\")\n\
@@ -72,6 +87,23 @@ fn text(behaviour: Behaviour) -> String {
     };
     format!("#!/bin/bash\n{act}\n")
 }
+
+/// Waits as long as the file `ffmpeg.hold` names a reason. An encode begins at its first `-ss`; without one it
+/// begins at 0.
+const HOLD: &str = r#"begin=-1 previous=
+for word in "$@"; do
+[[ $previous == -ss ]] && begin=${word%%.*} && break
+previous=$word
+done
+while read -r kind value < "$0.hold"; do
+case $kind in
+until) (( begin >= value )) || break ;;
+rung) [[ " $* " == *"$value.mp4"* ]] || break ;;
+*) break ;;
+esac
+sleep 0.1
+done
+exec ffmpeg "$@""#;
 
 /// Runs ffmpeg, then applies `act` to each of its output files. Outputs are plain paths or tee's
 /// `[options]path|[options]path`.
