@@ -3,7 +3,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):$(CURDIR)/.tools/b
 NEXTEST := cargo nextest run --locked --workspace
 STEP = @printf '\n==> %s\n'
 
-.PHONY: help run build dev migrate tools test test-unit test-integration test-rollback coverage check docs fmt bench bench-quality clean
+.PHONY: help run build dev migrate tools test test-unit test-integration screenshots test-rollback coverage check docs fmt bench bench-quality clean
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
 
@@ -40,6 +40,10 @@ test-integration: ## Run the tests that start real programs and whole services (
 	tools/build-web
 	cargo build --locked --workspace --all-targets
 	$(NEXTEST) --tests -E 'kind(test)'
+
+screenshots: ## Write pictures of every screen of the console, in both themes and two sizes, into tests/browser/screenshots
+	tools/install test && tools/build-web && cargo build --locked --workspace --bins
+	$(NEXTEST) --test e2e -E 'test(=console::every_screen_is_accessible_small_and_private)'
 
 test-rollback: ## Run control of the newest release on the current schema (not part of `make test`)
 	tools/test-rollback

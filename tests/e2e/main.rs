@@ -15,6 +15,7 @@ mod cdn;
 mod cli;
 mod codecs;
 mod conformance;
+mod console;
 mod corruption;
 mod deploy;
 mod documentation_examples;

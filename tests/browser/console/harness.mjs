@@ -1,6 +1,6 @@
 // The console in headless Chromium against a running service: `node console/NAME.mjs ORDER`, ORDER being JSON with `origin`,
 // `token` (an admin's) and what the script needs besides. A script prints one line of JSON per finding and ends with 0, or
-// with 1 and the reason on stderr. What only the test can do (restart the service, start a worker) it asks for: a line
+// with 1 and the reason on stderr. For actions of the test (restart the service, start a worker) it asks: a line
 // `{"ask": …}` goes out and one line of JSON comes back.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -173,11 +173,11 @@ export class Console {
   }
 }
 
-/** Runs a script's parts one after the other and ends the process. */
+/** Runs a script's parts one after the other and ends the process; `only` in ORDER names the parts to run. */
 export async function run(...parts) {
   const keepAlive = setInterval(() => {}, 1000);
   try {
-    for (const part of parts) {
+    for (const part of parts.filter(({ name }) => !order.only || order.only.includes(name))) {
       await part();
       say({ passed: part.name });
     }

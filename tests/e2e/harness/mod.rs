@@ -8,6 +8,7 @@ pub(crate) mod capture;
 pub(crate) mod client;
 pub(crate) mod clip;
 pub(crate) mod collector;
+pub(crate) mod console;
 pub(crate) mod flaky;
 pub(crate) mod fleet;
 pub(crate) mod m3u8;
