@@ -16,6 +16,7 @@ mod cli;
 mod codecs;
 mod conformance;
 mod console;
+mod console_screens;
 mod corruption;
 mod deploy;
 mod documentation_examples;

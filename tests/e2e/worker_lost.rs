@@ -130,10 +130,11 @@ async fn a_killed_worker_loses_at_most_the_chunks_in_flight() {
 }
 
 /// A worker started outside of `up`; killed on drop.
-struct Worker(Child);
+pub(crate) struct Worker(Child);
 
 impl Worker {
-    async fn start(stack: &Stack, control: &str, name: &str) -> Self {
+    /// Starts a worker of this name that connects to `control`.
+    pub(crate) async fn start(stack: &Stack, control: &str, name: &str) -> Self {
         let file = stack.beside().join(format!("{name}.token"));
         fs::write(&file, stack.rpc().mint("worker").await).expect("write token");
         let log = File::create(stack.beside().join(format!("{name}.log"))).expect("create log");

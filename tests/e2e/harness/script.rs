@@ -22,6 +22,8 @@ pub(crate) enum Behaviour {
     Until(u32),
     /// Holds every encode of this rung, alone or with others, until this behaviour is replaced.
     HoldRung(&'static str),
+    /// Fails at once where the arguments contain this text, for example the first frame of a chunk.
+    Fail(&'static str),
     /// Cuts the last third off every output file, and exits with success.
     Truncate,
     /// Inverts one byte in the middle of every output file, and exits with success.
@@ -78,6 +80,9 @@ fn text(behaviour: Behaviour) -> String {
             format!("[[ \" $* \" == *'{rung}.mp4'* ]] && sleep {seconds}\nexec ffmpeg \"$@\"")
         }
         Behaviour::Until(_) | Behaviour::HoldRung(_) => HOLD.to_owned(),
+        Behaviour::Fail(text) => {
+            format!("[[ \" $* \" == *'{text}'* ]] && exit 1\nexec ffmpeg \"$@\"")
+        }
         Behaviour::Truncate => damage("truncate -s $((size * 2 / 3)) \"$file\""),
         Behaviour::Flip => damage(
             "byte=$(od -An -tu1 -j $((size / 2)) -N 1 \"$file\")\n\
