@@ -17,7 +17,7 @@ async function tabTo(role, name) {
   assert.fail(`Tab does not reach ${role} ${name}`);
 }
 
-/** What has the focus must be visible in the window, and not below a bar. */
+/** The focused element must be visible in the window, and not below a bar. */
 async function assertFocusIsVisible() {
   const covered = await page.evaluate(() => {
     const box = document.activeElement.getBoundingClientRect();

@@ -22,7 +22,7 @@ pub(crate) struct Script {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
-    said: Vec<Value>,
+    printed: Vec<Value>,
 }
 
 impl Script {
@@ -47,24 +47,24 @@ impl Script {
             .expect("start node");
         let input = child.stdin.take().expect("stdin");
         let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        Self { name, child, input, lines, said: Vec::new() }
+        Self { name, child, input, lines, printed: Vec::new() }
     }
 
     /// The next question of the script; `None` when it has ended.
     pub(crate) async fn question(&mut self) -> Option<Value> {
         let next = async {
             while let Some(line) = self.lines.next_line().await.expect("read from node") {
-                let said: Value =
+                let value: Value =
                     serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-                self.said.push(said.clone());
-                if said["ask"].is_string() {
-                    return Some(said);
+                self.printed.push(value.clone());
+                if value["ask"].is_string() {
+                    return Some(value);
                 }
             }
             None
         };
         let limited = tokio::time::timeout(DEADLINE, next).await;
-        limited.unwrap_or_else(|_| panic!("{} takes too long: {:#?}", self.name, self.said))
+        limited.unwrap_or_else(|_| panic!("{} takes too long: {:#?}", self.name, self.printed))
     }
 
     /// Answers the last question.
@@ -78,7 +78,7 @@ impl Script {
             panic!("{} asked: {question}", self.name);
         }
         let status = self.child.wait().await.expect("wait for node");
-        assert!(status.success(), "{} ended with {status}: {:#?}", self.name, self.said);
-        self.said
+        assert!(status.success(), "{} ended with {status}: {:#?}", self.name, self.printed);
+        self.printed
     }
 }
