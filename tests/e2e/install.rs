@@ -28,8 +28,9 @@ fn folder() -> tempfile::TempDir {
 fn run(folder: &Path, script: &str) -> (bool, String) {
     let path = format!("{}/programs:/usr/bin:/bin", folder.display());
     let script = format!("source tools/install; {script}");
-    let output = Command::new("bash").args(["-c", &script]).current_dir(folder).env("PATH", path);
-    let output = output.output().expect("run bash");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script]).current_dir(folder).env("PATH", path);
+    let output = bash.output().expect("run bash");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
 }

@@ -27,7 +27,7 @@ async function withoutAWorkerANoticeHasTheCommand() {
   assert.deepEqual(await tab.axe(), []);
   await tab.visit('/workers');
   await notice.waitFor();
-  const command = await page.getByLabel('On the machine of “make run”, in its folder').inputValue();
+  const command = await page.getByRole('textbox', { name: 'On the machine of “make run”' }).inputValue();
   assert.match(command, /streaming-worker run$/);
   assert.deepEqual(await tab.axe(), []);
 }
