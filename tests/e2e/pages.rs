@@ -25,7 +25,8 @@ async fn upload(client: &Client, visibility: &str) -> String {
 }
 
 async fn encode(client: &Client, video: &str) {
-    let job = client.transcode(video, &json!({"profiles": ["360p"]})).await;
+    let job =
+        client.transcode(video, &json!({"profiles": ["360p"], "generateThumbnails": true})).await;
     client.wait_job(&job, "completed", ENCODED).await;
 }
 

@@ -19,10 +19,10 @@ pub(crate) fn sources(from: &Biscuit) -> Result<Vec<String>, AuthError> {
         let symbols = from.block_symbols(place)?;
         let plain = |text: &String| !text.contains(['"', '\\']) && !text.contains(char::is_control);
         let source = from.print_block_source(place)?;
-        Ok(Some(source).filter(|_| symbols.iter().all(plain)))
+        Ok::<_, error::Token>(Some(source).filter(|_| symbols.iter().all(plain)))
     };
     (1..from.block_count())
-        .map(|place| source(place).unwrap_or_else(|_: error::Token| None).ok_or_else(not_copied))
+        .map(|place| source(place).unwrap_or(None).ok_or_else(not_copied))
         .collect()
 }
 
@@ -35,14 +35,14 @@ pub(crate) fn append(to: Biscuit, sources: &[String]) -> Result<Biscuit, AuthErr
     let copy = |to: Biscuit, source: &str| {
         let place = to.block_count();
         let copy = to.append(BlockBuilder::new().code(source)?)?;
-        Ok((copy.print_block_source(place)? == source).then_some(copy))
+        Ok::<_, error::Token>((copy.print_block_source(place)? == source).then_some(copy))
     };
     if to.block_count() + sources.len() > token::BLOCKS_MAX {
         return Err(AuthError::Limit);
     }
-    sources.iter().try_fold(to, |to, source| {
-        copy(to, source).unwrap_or_else(|_: error::Token| None).ok_or_else(not_copied)
-    })
+    sources
+        .iter()
+        .try_fold(to, |to, source| copy(to, source).unwrap_or(None).ok_or_else(not_copied))
 }
 
 /// The earliest expiry that the appended blocks set in the form in which [`crate::narrow()`] writes

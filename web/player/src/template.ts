@@ -4,7 +4,6 @@ import 'media-chrome/dist/media-controller.js';
 import 'media-chrome/dist/media-play-button.js';
 import 'media-chrome/dist/media-mute-button.js';
 import 'media-chrome/dist/media-volume-range.js';
-import 'media-chrome/dist/media-time-display.js';
 import 'media-chrome/dist/media-captions-button.js';
 import 'media-chrome/dist/media-pip-button.js';
 import 'media-chrome/dist/media-airplay-button.js';
@@ -13,6 +12,7 @@ import 'media-chrome/dist/media-fullscreen-button.js';
 import 'media-chrome/dist/media-loading-indicator.js';
 import 'media-chrome/dist/lang/de.js';
 import type MediaController from 'media-chrome/dist/media-controller.js';
+import './time-display';
 import css from './player.css?inline';
 import type { Messages } from './messages';
 import type { SeekBar } from './seek-bar';
@@ -36,7 +36,7 @@ const MARKUP = `
       <media-play-button></media-play-button>
       <media-mute-button></media-mute-button>
       <media-volume-range></media-volume-range>
-      <media-time-display showduration></media-time-display>
+      <stream-time-display showduration></stream-time-display>
       <span class="space"></span>
       <media-captions-button></media-captions-button>
       <button type="button" class="icon" data-part="settings" aria-haspopup="dialog" aria-expanded="false">${GEAR}</button>

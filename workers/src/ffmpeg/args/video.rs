@@ -135,7 +135,7 @@ const fn hardware_options(hardware: HardwareEncoder) -> &'static [(&'static str,
 /// The options before the inputs that open the device of the rungs' hardware encoder. NVENC finds
 /// its own.
 pub(super) fn hardware_device(encode: &ChunkEncode<'_>) -> Vec<String> {
-    let path = encode.device.map(|path| api::path::text(path));
+    let path = encode.device.map(api::path::text);
     let hardware = encode.rungs.first().and_then(|rung| rung.hardware);
     let (Some(path), Some(hardware)) = (path, hardware) else { return Vec::new() };
     let device = match hardware {
