@@ -74,7 +74,7 @@ pub(crate) async fn serve(
         Route::SignIn | Route::RenewPlaybackToken => Caller::anonymous(&rest.control, address),
         _ => Caller::bearing(&rest.control, &request.headers, address)?,
     };
-    let known = route.parameters();
+    let known = route.parameters(&request.method);
     let checked = known.map(|known| fields::check_parameters(request.uri.query(), known));
     let reply = match (checked, route) {
         (Some(Err(problem)), _) => Err(problem),

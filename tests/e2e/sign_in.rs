@@ -106,7 +106,7 @@ async fn a_link_signs_in_once_and_leaves_no_secret_behind() {
     })
     .await;
     assert!(!printed.contains(&stack.token), "the ready block has no token");
-    let block = printed.split("is ready").nth(1).expect("the ready block");
+    let block = printed.split("streaming-service is ready").nth(1).expect("the ready block");
     let first = block.lines().find(|line| line.contains("http")).expect("a link");
     sign_in(&anonymous, &code_of(&stack, first)).await.expect(200);
 
@@ -219,7 +219,7 @@ async fn limits_are_shown_without_being_used_and_no_link_leads_to_a_console_that
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_stay_as_narrow_as_their_token_and_end_on_every_data_plane() {
-    let fleet = Fleet::start(&[], 0).await;
+    let fleet = Fleet::start(&[], 1).await;
     let admin = fleet.base.client();
     let planes: Vec<Client> =
         fleet.dataplanes.iter().map(|plane| Client::new(&plane.address, None)).collect();

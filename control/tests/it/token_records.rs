@@ -43,7 +43,7 @@ async fn lists(plane: &Plane, token: &str) -> Option<Code> {
 
 /// Today in UTC.
 fn today() -> String {
-    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+    SystemClock.now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn records_of_expired_tokens_are_kept_for_seven_days() {
     let db = crate::rows::db().await;
     let client = db.get().await.unwrap();
     let hour = jiff::SignedDuration::from_hours(1);
-    let now = jiff::Timestamp::now();
+    let now = SystemClock.now();
     let grant = |subject: &str| Grant {
         subject: subject.to_owned(),
         tenant: "default".to_owned(),

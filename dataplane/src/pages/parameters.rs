@@ -125,7 +125,7 @@ fn time(name: &str, value: &str) -> Result<f64, Problem> {
         }
     }
     let last = rest.strip_suffix('s').unwrap_or(rest);
-    if !(rest.is_empty() && !value.is_empty()) {
+    if !rest.is_empty() || value.is_empty() {
         seconds += decimal(last).ok_or_else(wrong)?;
     }
     if seconds <= SECONDS_MAX { Ok(seconds) } else { Err(wrong()) }

@@ -35,7 +35,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Begun,
-    Completed(v1::CompleteUploadRequest),
+    Completed(Box<v1::CompleteUploadRequest>),
     Aborted,
 }
 

@@ -170,7 +170,7 @@ impl UploadService for FakeControl {
         request: Request<v1::CompleteUploadRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let request = request.into_inner();
-        self.uploads.record(Event::Completed(request.clone()));
+        self.uploads.record(Event::Completed(Box::new(request.clone())));
         let rows: Vec<_> = self.uploads.rows.lock().unwrap().values().cloned().collect();
         let meant =
             |row: &Row| request.upload_id.is_empty() || row.upload.upload_id == request.upload_id;

@@ -88,9 +88,9 @@ impl Driver {
     ) -> Value {
         let mut events = Vec::new();
         let mut last = Value::Null;
-        let this = std::cell::RefCell::new(self);
+        let this = tokio::sync::Mutex::new(self);
         let wait = eventually(what, deadline, async || {
-            let mut state = this.borrow_mut().state(page).await;
+            let mut state = this.lock().await.state(page).await;
             events.extend(state["events"].as_array().cloned().into_iter().flatten());
             state["events"] = json!(events);
             let found = look(&state);
