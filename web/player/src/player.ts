@@ -5,6 +5,7 @@ import { Engine } from './engine';
 import { VideoEvents } from './events';
 import { complete, reachable, type Growth } from './growth';
 import { actions } from './actions';
+import { ATTRIBUTES, contentOf, flag, playlistOf } from './attributes';
 import { press } from './keys';
 import { catalogues, language, type Messages } from './messages';
 import { show, type Situation } from './notices';
@@ -23,10 +24,6 @@ import { parseTime } from './time';
 const ANNOUNCED_MS = 1500;
 /** How often waiting times are counted down. */
 const TICK_MS = 1000;
-
-const ATTRIBUTES = [
-  'src', 'events', 'duration', 'state', 'poster', 'poster-off', 'storyboard', 'title', 'video', 'lang', 'controls', 'loop', 'muted'
-];
 
 /** Plays one video of the service. */
 export class StreamPlayer extends HTMLElement {
@@ -59,8 +56,8 @@ export class StreamPlayer extends HTMLElement {
     setLanguage(tag);
     this.parts = build(this.shadowRoot ?? this.attachShadow({ mode: 'open' }), this.messages);
     const { video, controller } = this.parts;
-    video.muted = this.flag('muted') || this.flag('autoplay');
-    video.loop = this.flag('loop') && !this.hasAttribute('end');
+    video.muted = flag(this, 'muted') || flag(this, 'autoplay');
+    video.loop = flag(this, 'loop') && !this.hasAttribute('end');
     video.playbackRate = video.defaultPlaybackRate = preferences.speed;
     this.text = new TextTracks(video, this.shadowRoot!, () => this.getAttribute('cc'), () => this.audioLanguage);
     this.settings = new Settings(this.parts.panel, this.parts.settings, this);
@@ -108,8 +105,8 @@ export class StreamPlayer extends HTMLElement {
       case 'poster':
       case 'poster-off': this.showPoster(); break;
       case 'storyboard': void this.loadStoryboard(); break;
-      case 'loop': this.video.loop = this.flag('loop') && !this.hasAttribute('end'); break;
-      case 'muted': this.video.muted = this.flag('muted'); break;
+      case 'loop': this.video.loop = flag(this, 'loop') && !this.hasAttribute('end'); break;
+      case 'muted': this.video.muted = flag(this, 'muted'); break;
       case 'lang':
         this.end();
         this.connectedCallback();
@@ -183,11 +180,6 @@ export class StreamPlayer extends HTMLElement {
     this.refresh();
   }
 
-  private flag(name: string): boolean {
-    const value = this.getAttribute(name);
-    return value !== null && value !== '0' && value !== 'false';
-  }
-
   private canReach(target: number): boolean {
     const { engine } = this;
     if (!engine) return false;
@@ -198,16 +190,7 @@ export class StreamPlayer extends HTMLElement {
 
   /** The id of the video, under which its position is remembered. */
   get contentId(): string {
-    const url = this.getAttribute('src') ?? this.getAttribute('events') ?? '';
-    return this.getAttribute('video') ?? /\/stream\/([^/]+)\//.exec(url)?.[1] ?? url;
-  }
-
-  /** The playlist: `src`, otherwise the one next to the events. */
-  private get source(): string | null {
-    const [src, events] = [this.getAttribute('src'), this.getAttribute('events')];
-    if (src || !events) return src;
-    const base = new URL(events, document.baseURI);
-    return new URL(`hls/playlist.m3u8${base.search}`, base).href;
+    return contentOf(this);
   }
 
   private connect(): void {
@@ -235,7 +218,7 @@ export class StreamPlayer extends HTMLElement {
   }
 
   private begin(): void {
-    const { source } = this;
+    const source = playlistOf(this);
     const state = this.growth?.state ?? this.getAttribute('state') ?? (this.hasAttribute('src') ? 'growing' : 'waiting');
     const playable = state === 'growing' || state === 'ready' || (state === 'failed' && (this.growth ? this.growth.edge > 0 : this.hasAttribute('src')));
     if (!source || this.engine || !playable) return;
@@ -248,8 +231,8 @@ export class StreamPlayer extends HTMLElement {
       onText: (tracks) => this.text.add(tracks),
       onProblem: (problem) => this.fail(problem)
     });
-    if (!this.hasAttribute('t') && !this.flag('autoplay')) this.resume.offer();
-    if (this.flag('autoplay')) void this.video.play().catch(() => undefined);
+    if (!this.hasAttribute('t') && !flag(this, 'autoplay')) this.resume.offer();
+    if (flag(this, 'autoplay')) void this.video.play().catch(() => undefined);
     this.dispatchEvent(new Event('playable'));
   }
 
@@ -333,7 +316,7 @@ export class StreamPlayer extends HTMLElement {
     this.lastTime = now;
     const end = this.validTime('end');
     if (end !== null && before < end && now >= end && now - before < 2 && !video.paused) {
-      if (this.flag('loop')) this.seek(this.validTime('t') ?? 0);
+      if (flag(this, 'loop')) this.seek(this.validTime('t') ?? 0);
       else video.pause();
     }
     this.refresh();
@@ -358,7 +341,7 @@ export class StreamPlayer extends HTMLElement {
   }
 
   private showPoster(): void {
-    const poster = this.flag('poster-off') ? null : this.getAttribute('poster');
+    const poster = flag(this, 'poster-off') ? null : this.getAttribute('poster');
     if (poster) this.video.poster = poster;
     else this.video.removeAttribute('poster');
   }
