@@ -54,7 +54,7 @@ coverage: ## Run all tests and report covered lines in target/llvm-cov/html (ins
 	cargo llvm-cov --locked --workspace --html
 
 check: ## Run the checks that must pass before a commit: format, lints, documentation, dependencies, deployment files, language
-	$(STEP) '1/2 install what is missing' && tools/install check
+	$(STEP) '1/2 install missing tools' && tools/install check
 	$(STEP) '2/2 check' && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps

@@ -41,7 +41,7 @@ fn long_clip() -> Numbered {
     Numbered { rate: (10, 1), width: 160, height: 90, ..Numbered::seconds(SECONDS) }
 }
 
-/// A service whose encodes wait as `behaviour` says.
+/// A service whose encodes wait as `behaviour` specifies.
 async fn held_stack(behaviour: Behaviour) -> (Stack, Ffmpeg) {
     let mut stack =
         Stack::new(&[("STREAMING_WORKER_SLOTS", "1"), ("STREAMING_WORKER_STALL", "10m")]);
@@ -282,7 +282,7 @@ async fn rungs_and_text_tracks_that_appear_later_are_offered_in_the_same_session
     let names: Vec<&str> =
         options.as_array().expect("options").iter().filter_map(Value::as_str).collect();
     assert_eq!(names[1..], ["480p", "360p"], "{options}");
-    // What is buffered behind the playhead stays.
+    // The buffered part behind the playhead stays.
     driver.act("a", "seek", json!({ "to": 2 })).await;
     driver.act("a", "choose", json!({ "name": "quality", "label": LATE_RUNG })).await;
     driver.act("a", "play", json!({})).await;

@@ -164,8 +164,8 @@ pub async fn after(
     rows.iter().map(Change::try_from).collect()
 }
 
-/// Numbers what is pending and deletes changes older than [`KEPT_SECONDS`], in a transaction begun
-/// by [`lock`].
+/// Numbers the pending changes and deletes changes older than [`KEPT_SECONDS`], in a transaction
+/// begun by [`lock`].
 pub async fn prune(tx: &Transaction<'_>) -> Result<(), DbError> {
     number(tx).await?;
     tx.execute(

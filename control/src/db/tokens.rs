@@ -1,4 +1,4 @@
-//! Rows of `tokens`: what is known about each bearer token, never the token.
+//! Rows of `tokens`: a record of each bearer token, never the token itself.
 
 use authz::{Grant, TokenUse};
 use jiff::{Timestamp, civil::Date};

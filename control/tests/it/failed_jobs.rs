@@ -1,5 +1,5 @@
-//! What a failed job has committed stays playable until it is retried to its end, cancelled, or
-//! replaced by a newer job.
+//! The segments that a failed job has committed stay playable until the job is retried to its end,
+//! cancelled, or replaced by a newer job.
 
 use std::time::Duration;
 

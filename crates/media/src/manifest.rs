@@ -51,7 +51,7 @@ impl Links<'_> {
     }
 }
 
-/// How many seconds a session can play that begins now: what is listed of the lowest video rung that
+/// How many seconds a session that begins now can play: the listed part of the lowest video rung that
 /// has begun, or of the default audio in a video without pictures.
 pub fn edge(index: &Index) -> f64 {
     let video = index.video_renditions.iter().map(|r| &r.track).find(|track| track.started());

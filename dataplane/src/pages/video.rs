@@ -84,7 +84,7 @@ pub(super) async fn serve(
 }
 
 impl<'a> Shown<'a> {
-    /// Selects from what is known of a video.
+    /// Selects the values that the page shows from the details and the index of a video.
     pub(super) fn new(video: VideoId, found: &'a Found) -> Self {
         let details = found.details.as_ref();
         let index = found.playable.as_ref().map(|playable| &playable.index);

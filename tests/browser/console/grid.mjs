@@ -116,7 +116,7 @@ async function theGridCatchesUpAfterACutOfTenSeconds() {
   assert.deepEqual(again, [], 'the missed events arrive by the stream, without another request');
 }
 
-/** Runs in the page: the times between frames that only paint as much as the grid does, which tells how busy the machine is. */
+/** Runs in the page: the times between frames that only paint as much as the grid does; they show how busy the machine is. */
 async function paintOnly({ seconds }) {
   const box = document.createElement('div');
   box.style.cssText = 'position: fixed; inset: auto 0 0 0; height: 120px; z-index: 99';

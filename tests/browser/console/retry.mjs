@@ -1,4 +1,4 @@
-// Jobs tell the truth: a chunk that fails shows its attempts and error, retry repeats it alone, cancel ends within seconds, and
+// Failures of jobs are visible: a chunk that fails shows its attempts and error, retry repeats it alone, cancel ends within seconds, and
 // the video stays editable and playable all the time. ORDER also has `video` and `job`, one chunk of which fails at each attempt
 // until the test answers `heal`; after `slow` every encode takes long.
 import assert from 'node:assert/strict';

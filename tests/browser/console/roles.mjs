@@ -44,7 +44,7 @@ async function aViewerSeesNothingThatChangesAnything() {
       list.map((button) => button.getAttribute('aria-label') ?? button.textContent.trim()));
     assert.deepEqual(names.filter((name) => forbidden.test(name)), [], screen);
   }
-  // Addresses that the navigation lacks say so without a request.
+  // Screens that the navigation omits show an error without a request.
   for (const screen of ['/tokens', '/system']) {
     await page.goto(`${order.origin}/console${screen}`);
     await page.getByText('Your token does not allow this.').waitFor();

@@ -96,7 +96,7 @@ const operations = {
     await pages.get(page).route(new RegExp(pattern), (route) => (status ? route.fulfill({ status }) : route.abort()));
   },
   heal: ({ page }) => pages.get(page).unrouteAll(),
-  // What the embedding page has received, and messages that it or a stranger sends to the player.
+  // The messages that the embedding page has received, and messages that it or an unrelated frame sends to the player.
   received: ({ page }) => pages.get(page).evaluate(() => window.received.splice(0)),
   post: ({ page, message }) => pages.get(page).evaluate((given) => window.post(given), message),
   async "post as stranger"({ page, message }) {

@@ -24,7 +24,7 @@
     if (!video) return;
     watch(video);
     const now = { time: video.currentTime, at: performance.now() / 1000 };
-    // What playback itself explains is not a jump: the clock of the page may be late, but not early.
+    // Progress that playback itself explains is not a jump: the clock of the page may be late, but not early.
     const most = last && !video.paused ? (now.at - last.at) * video.playbackRate : 0;
     if (last && !video.seeking && (now.time < last.time - 0.05 || now.time > last.time + most + 0.3)) {
       events.push({ kind: "jump", from: last.time, time: now.time, at: now.at });
@@ -71,7 +71,7 @@
   }));
 
   window.observed = {
-    // What happened since the last call, and the state now.
+    // The events since the last call, and the current state.
     state() {
       const player = element();
       const video = player.shadowRoot.querySelector("video");
@@ -107,7 +107,7 @@
         return (data[0] + data[4] + data[8] + data[12]) / 4;
       });
     },
-    // What the preview above the seek bar shows.
+    // The image and the time in the preview above the seek bar.
     preview() {
       const root = element().shadowRoot;
       const thumbnail = root.querySelector("media-preview-thumbnail");

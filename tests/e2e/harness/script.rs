@@ -60,8 +60,8 @@ impl Ffmpeg {
             _ => "nothing\n".to_owned(),
         };
         let draft = self.path.with_extension("hold-draft");
-        fs::write(&draft, hold).expect("write what is held");
-        fs::rename(&draft, self.path.with_extension("hold")).expect("replace what is held");
+        fs::write(&draft, hold).expect("write hold file");
+        fs::rename(&draft, self.path.with_extension("hold")).expect("replace hold file");
         let draft = self.path.with_extension("draft");
         fs::write(&draft, text(behaviour)).expect("write script");
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("make executable");

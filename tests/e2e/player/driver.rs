@@ -72,7 +72,7 @@ impl Driver {
         self.act(page, "open", given).await["status"].clone()
     }
 
-    /// What a page shows now, and what its media element did since the last call.
+    /// The current state of a page, and the events of its media element since the last call.
     pub(super) async fn state(&mut self, page: &str) -> Value {
         self.act(page, "state", json!({})).await
     }

@@ -1,4 +1,4 @@
-//! What viewers of a complete video use: parameters, keys, settings, resuming, words for errors, embedding.
+//! Features for viewers of a complete video: parameters, keys, settings, resuming, error messages, embedding.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -107,7 +107,7 @@ async fn the_position_is_offered_when_the_video_is_opened_again(driver: &mut Dri
     assert_eq!(state["offer"], Value::Null, "{state:#}");
 }
 
-async fn errors_are_told_in_words_and_can_be_retried(driver: &mut Driver, video: &str) {
+async fn errors_have_messages_and_can_be_retried(driver: &mut Driver, video: &str) {
     let path = format!("/watch/{video}?muted=1&t=1");
     for (status, words) in
         [(403, "link has expired"), (404, "not found"), (0, "connection was lost")]
@@ -122,9 +122,9 @@ async fn errors_are_told_in_words_and_can_be_retried(driver: &mut Driver, video:
             .await;
         driver.act("e", "seek", json!({ "to": 35 })).await;
         driver.act("e", "play", json!({})).await;
-        let told =
+        let shown =
             |state: &Value| state["problem"].as_str().is_some_and(|text| text.contains(words));
-        let state = driver.until("e", words, Duration::from_secs(90), told).await;
+        let state = driver.until("e", words, Duration::from_secs(90), shown).await;
         assert!(near(&state, 35.0), "the position is kept: {state:#}");
         driver.act("e", "heal", json!({})).await;
         if status != 0 {
@@ -210,7 +210,7 @@ async fn received(driver: &mut Driver, event: &str) -> Value {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("the player never said {event}");
+    panic!("the player never sent {event}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,5 +223,5 @@ async fn viewers_use_parameters_keys_settings_and_resuming() {
     the_position_is_offered_when_the_video_is_opened_again(&mut driver, &video).await;
     a_video_without_pictures_has_a_label(&mut driver, &stack.client()).await;
     an_embedding_page_controls_the_player(&mut driver, &video).await;
-    errors_are_told_in_words_and_can_be_retried(&mut driver, &video).await;
+    errors_have_messages_and_can_be_retried(&mut driver, &video).await;
 }

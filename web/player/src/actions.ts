@@ -1,4 +1,4 @@
-/** What the keyboard shortcuts do with a player. */
+/** The actions of the keyboard shortcuts on a player. */
 
 import type { KeyActions } from './keys';
 import type { StreamPlayer } from './player';

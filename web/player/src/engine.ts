@@ -9,7 +9,7 @@ import Hls, { ErrorTypes, Events, type ErrorData, type HlsConfig, type MediaPlay
 import { addAudio, addLevels, readListing, rendition } from './rungs';
 import { problemOf, type Problem } from './retry';
 
-/** What the engine reports. */
+/** Events of the engine. */
 export interface EngineEvents {
   /** The listed part, the renditions or the choice among them changed. */
   onChange(): void;
@@ -309,7 +309,7 @@ export class Engine {
     }
   }
 
-  /** Nothing follows what is buffered, although the playlists do not say so yet. */
+  /** Ends the media after the buffered part, although the playlists have no end yet. */
   finish(): void {
     for (const type of ['video', 'audio'] as const) this.hls?.trigger(Events.BUFFER_EOS, { type });
   }

@@ -1,8 +1,8 @@
 /** How much of a video is encoded, and what follows from it for seeking. Pure. All values are seconds. */
 
-/** What `/api/stream/{id}/events` says about a video. */
+/** The state of a video, as `/api/stream/{id}/events` reports it. */
 export interface Growth {
-  /** `waiting`: nothing is playable. `failed`: what is listed stays playable. */
+  /** `waiting`: nothing is playable. `failed`: the listed part stays playable. */
   state: 'waiting' | 'growing' | 'ready' | 'failed';
   /** The probed duration. */
   duration: number | null;

@@ -1,6 +1,6 @@
 /** Keyboard shortcuts. They work only while the focus is within the player, and the viewer can turn them off. */
 
-/** What the keys do. */
+/** The actions of the keys. */
 export interface KeyActions {
   toggle(): void;
   skip(seconds: number): void;

@@ -1,4 +1,4 @@
-/** What the player says over the picture: the state of the encoder, a remembered position, problems, an offer. */
+/** The player's notices over the picture: the state of the encoder, a remembered position, problems, an offer. */
 
 import { atEdge, complete, secondsUntil, type Growth } from './growth';
 import { fill, type Messages } from './messages';
@@ -6,7 +6,7 @@ import type { Problem } from './retry';
 import type { Parts } from './template';
 import { about, clock } from './time';
 
-/** What the notices depend on. */
+/** The state that the notices depend on. */
 export interface Situation {
   messages: Messages;
   /** Null before the first event. */

@@ -53,7 +53,7 @@ function originOf(url: string): string | null {
   }
 }
 
-/** The origin of the page that embeds this one; null if the browser does not say. */
+/** The origin of the page that embeds this one; null if the browser does not reveal it. */
 export function parentOrigin(): string | null {
   const ancestors = location.ancestorOrigins;
   if (ancestors?.length) return ancestors[0] === 'null' ? null : ancestors[0]!;

@@ -259,7 +259,7 @@ export class StreamPlayer extends HTMLElement {
   private fail(problem: Problem): void {
     const unborn = this.engine?.edge === 0 && this.stream !== null && this.growth?.state !== 'ready';
     if (problem === 'missing' && unborn) {
-      // The playlist is there once the first chunk is encoded; an event says so.
+      // The playlist is there once the first chunk is encoded; an event announces it.
       this.stopPlayback();
       this.refresh();
       return;
@@ -370,7 +370,7 @@ export class StreamPlayer extends HTMLElement {
       playing: engine !== null,
       stalled: starved && !video.paused && !video.ended,
       position: video.currentTime,
-      // What is buffered plays on.
+      // The buffered part plays on.
       problem: starved ? this.problem : null,
       sound: silent ? this.getAttribute('title') || this.messages.sound : null
     };

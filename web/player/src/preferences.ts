@@ -1,4 +1,4 @@
-/** What the viewer chose, remembered in this browser. Storage may be full, blocked or absent: then nothing is kept. */
+/** The viewer's choices, remembered in this browser. Storage may be full, blocked or absent: then nothing is kept. */
 
 const PREFIX = 'stream-player:';
 /** How many videos keep a position; the oldest is dropped. */

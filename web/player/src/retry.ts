@@ -6,7 +6,7 @@ export function backoff(failures: number, random: () => number = Math.random): n
   return pause * (1 + random() / 4);
 }
 
-/** What stops playback, in the terms of the messages. */
+/** The reasons why playback stops, in the terms of the messages. */
 export type Problem = 'expired' | 'missing' | 'busy' | 'network' | 'media' | 'unsupported';
 
 /** Whether a problem passes by itself, so that the player tries again without being asked. */

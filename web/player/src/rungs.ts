@@ -1,11 +1,11 @@
 /**
  * Adds renditions that appear while a video grows to a running hls.js session. hls.js reads the multivariant playlist
- * once; a second instance without media reads it again, and what is new moves into the running one.
+ * once; a second instance without media reads it again, and the new renditions move into the running one.
  */
 
 import Hls, { Events, type Level, type MediaPlaylist } from 'hls.js';
 
-/** What a multivariant playlist lists. */
+/** The entries of a multivariant playlist. */
 export interface Listing {
   levels: Level[];
   audio: MediaPlaylist[];

@@ -17,7 +17,7 @@ const STYLES: { [Key in keyof TextStyle]: TextStyle[Key][] } = {
 
 type Option = [value: string, label: string];
 
-/** What the panel shows and changes. */
+/** The state that the panel shows and changes. */
 export interface Subject {
   readonly engine: Engine | null;
   readonly video: HTMLVideoElement;

@@ -6,7 +6,7 @@ import { requestMap } from 'media-chrome/dist/media-store/request-map.js';
 import { MediaUIEvents } from 'media-chrome/dist/constants.js';
 import { tileAt, type Tile } from './storyboard';
 
-/** What the player decides. */
+/** The decisions that the player makes itself. */
 export interface Decisions {
   /** Seeks; positions that are not encoded yet are remembered. */
   seek(position: number): void;

@@ -11,17 +11,17 @@ export interface TextChoice {
   language: string;
   /** Captions describe sounds, too. */
   captions: boolean;
-  /** Translates only what is spoken in another language; shown without being chosen. */
+  /** Translates only the parts spoken in another language; shown without being chosen. */
   forced: boolean;
 }
 
 const SIZES: Record<TextStyle['size'], string> = { small: '75%', medium: '100%', large: '150%', huge: '200%' };
 const COLOURS: Record<TextStyle['colour'], string> = { white: '#fff', yellow: '#ff0', cyan: '#0ff', green: '#0f0' };
-const BACKGROUNDS: Record<TextStyle['background'], string> = { solid: '#000', half: 'rgb(0 0 0 / .6)', none: 'transparent' };
+const BACKGROUNDS: Record<TextStyle['background'], string> = { solid: 'black', half: 'rgb(0 0 0 / .6)', none: 'transparent' };
 
 /** The CSS rule of text tracks. */
 export function cueRule({ size, colour, background }: TextStyle): string {
-  const shadow = background === 'none' ? 'text-shadow: 0 0 3px #000, 0 0 3px #000, 0 0 3px #000;' : '';
+  const shadow = background === 'none' ? 'text-shadow: 0 0 3px black, 0 0 3px black, 0 0 3px black;' : '';
   return `video::cue { font-size: ${SIZES[size]}; color: ${COLOURS[colour]}; background: ${BACKGROUNDS[background]}; ${shadow} }`;
 }
 

@@ -26,7 +26,7 @@ describe('growth', () => {
     expect([complete(599.95, 600), complete(590, 600), complete(0, Number.NaN)]).toEqual([true, false, false]);
   });
 
-  it('estimates when a position is encoded by its share of what is left', () => {
+  it('estimates when a position is encoded by its share of the remaining part', () => {
     expect(secondsUntil(350, growing, 0)).toBe(25);
     expect(secondsUntil(600, growing, 10)).toBe(40);
     expect(secondsUntil(110, growing, 30)).toBe(0);
@@ -46,14 +46,14 @@ describe('notices', () => {
     stalled: false, position: 0, problem: null, sound: null
   };
 
-  it('says when a remembered position is ready, and never that the video is live', () => {
+  it('shows when a remembered position is ready, and never that the video is live', () => {
     expect(statusText({ ...now, pending: 350 })).toBe('5:50 is ready in about 30 s');
     expect(statusText({ ...now, pending: 350, growth: null })).toContain('5:50 is not encoded yet');
     const all = Object.values(en).join(' ');
     expect(all).not.toMatch(/\blive\b/i);
   });
 
-  it('says that it waits for the encoder only when playback has reached the edge', () => {
+  it('shows that it waits for the encoder only when playback has reached the edge', () => {
     expect(statusText({ ...now, stalled: true, position: 99.9 })).toBe('Waiting for the encoder');
     expect(statusText({ ...now, stalled: true, position: 40 })).toBe('');
     expect(statusText({ ...now, stalled: false, position: 99.9 })).toBe('');
@@ -61,7 +61,7 @@ describe('notices', () => {
     expect(statusText({ ...now, stalled: true, position: 599.9, edge: 600 })).toBe('');
   });
 
-  it('says how far a video plays whose encoding failed', () => {
+  it('shows how far a video plays whose encoding failed', () => {
     const growth: Growth = { ...growing, state: 'failed' };
     expect(statusText({ ...now, growth, stalled: true, position: 99.9 })).toContain('up to 1:40');
     expect(encodedPercent({ ...now, growth })).toBeNull();

@@ -22,7 +22,7 @@ describe('messages', () => {
     expect(language(null, [])).toBe('en');
   });
 
-  it('keep a place for which there is no value', () => {
+  it('keep a placeholder without a value', () => {
     expect(fill('{a} of {b}', { a: 1 })).toBe('1 of {b}');
   });
 });

@@ -25,7 +25,7 @@ describe('retries', () => {
     expect(backoff(0, () => 1)).toBe(1250);
   });
 
-  it('tell an expired link from a missing video, a busy service and a lost connection', () => {
+  it('distinguish an expired link from a missing video, a busy service and a lost connection', () => {
     expect([401, 403, 404, 410, 500, 429, 0, undefined].map(problemOf))
       .toEqual(['expired', 'expired', 'missing', 'missing', 'busy', 'busy', 'network', 'network']);
   });

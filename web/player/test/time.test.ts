@@ -8,7 +8,7 @@ describe('times', () => {
     for (const [text, seconds] of Object.entries(read)) expect(parseTime(text), text).toBe(seconds);
   });
 
-  it('refuses what is not a time', () => {
+  it('rejects text that is not a time', () => {
     for (const text of ['', ' ', '-1', 'abc', '1:30', '1e3', 'Infinity', '30s1m', '9999h9999999s', '1m-3s', null, undefined]) {
       expect(parseTime(text), String(text)).toBeNull();
     }

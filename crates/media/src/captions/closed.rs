@@ -69,9 +69,9 @@ impl Channel {
 enum Change {
     #[default]
     None,
-    /// Text was added to what is shown.
+    /// Text was added to the screen.
     Text,
-    /// Something else is shown.
+    /// The screen changed in another way.
     Screen,
 }
 
@@ -218,7 +218,7 @@ impl Census {
         }
     }
 
-    /// Forgets what is on the screens, as when another part of the video follows.
+    /// Clears the screens, as when another part of the video follows.
     pub fn cut(&mut self) {
         self.line21.iter_mut().for_each(Line21::restart);
         self.packets = Packets::default();

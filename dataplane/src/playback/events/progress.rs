@@ -48,7 +48,7 @@ enum State {
     Waiting,
     Growing,
     Ready,
-    /// The job has failed; what is listed can still be played.
+    /// The job has failed; the listed part can still be played.
     Failed,
 }
 

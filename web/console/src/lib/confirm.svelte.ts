@@ -1,7 +1,7 @@
 /** Asks once before something is destroyed, and lists the losses. */
 export interface Question {
   title: string;
-  /** Stands above what is lost; by default that it cannot be undone. */
+  /** The text above the losses; by default, that the action cannot be undone. */
   text?: string;
   /** The losses, one entry each. */
   loses: string[];

@@ -1,6 +1,6 @@
 /** Links to a video's page and the code that embeds its player. Pure. */
 
-/** What an embed code needs to know about a video. */
+/** The properties of a video that an embed code contains. */
 export interface Embeddable {
   videoId: string;
   title: string;

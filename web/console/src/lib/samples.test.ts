@@ -9,7 +9,7 @@ describe('samples', () => {
     expect(samples[0]?.at).toBe(5);
   });
 
-  it('have gaps where there is no data', () => {
+  it('have gaps where data is missing', () => {
     const samples = [
       { at: 1, values: [5, null] },
       { at: 2, values: [6] }

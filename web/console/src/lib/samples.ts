@@ -28,8 +28,8 @@ export function columns(
 }
 
 /**
- * Seconds until the next sample. `limit` is what the last reply said about the rate limit, `null`
- * where there is none: requests come back evenly, the whole limit within `resetSeconds`.
+ * Seconds until the next sample. `limit` is the rate limit in the last reply, `null` if it had
+ * none: requests come back evenly, the whole limit within `resetSeconds`.
  */
 export function nextSample(limit: { limit: number; remaining: number; resetSeconds: number } | null): number {
   if (!limit || limit.remaining >= RESERVED_REQUESTS) return SAMPLE_SECONDS;

@@ -16,7 +16,7 @@ pub(super) struct Shown {
     pub(super) line: Option<u32>,
 }
 
-/// The cues so far, and what is on the screen.
+/// The cues so far, and the text on the screen.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     past: Vec<Shown>,

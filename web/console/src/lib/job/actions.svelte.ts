@@ -1,4 +1,4 @@
-/** What people do with a job: retry it, cancel it. */
+/** Actions on a job: retry it, cancel it. */
 import { api, call } from '../api';
 import { asApiError, type ApiError } from '../api/problem';
 import type { Job } from '../api/types';
@@ -14,7 +14,7 @@ export class JobActions {
 
   constructor(readonly jobId: string) {}
 
-  /** Queues what is not encoded yet. */
+  /** Queues the parts that are not encoded yet. */
   retry(): Promise<void> {
     const params = { path: { id: this.jobId } };
     return this.#run('retry', () => call(api.POST('/api/jobs/{id}/retry', { params })), m().jobs.retried);

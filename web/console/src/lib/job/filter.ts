@@ -14,7 +14,7 @@ export const filters = [
 
 export type JobFilter = (typeof filters)[number];
 
-/** What the service is asked for; it does not distinguish retrying jobs from other running ones. */
+/** The query of a filter. The service does not distinguish retrying jobs from other running ones. */
 export function queryOf(filter: JobFilter): { state?: Job['state'][] } {
   if (filter === 'all') return {};
   return { state: [filter === 'retrying' ? 'running' : filter] };

@@ -1,4 +1,4 @@
-/** Deletes a video, after asking once and saying what is lost. */
+/** Deletes a video, after asking once and listing the losses. */
 import { api, call } from '../api';
 import type { Video } from '../api/types';
 import { confirm } from '../confirm';

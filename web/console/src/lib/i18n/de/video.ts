@@ -79,7 +79,7 @@ const video: Messages['video'] = {
   },
   tracks: {
     title: 'Textspuren',
-    none: 'Keine Untertitel. Wer den Ton nicht hört, braucht sie: Fügen Sie eine WebVTT- oder SRT-Datei hinzu.',
+    none: 'Keine Untertitel. Gehörlose und Schwerhörige brauchen sie: Fügen Sie eine WebVTT- oder SRT-Datei hinzu.',
     noneViewer: 'Keine Untertitel.',
     kinds: { subtitles: 'Untertitel', captions: 'Untertitel für Hörgeschädigte' },
     fromSource: 'aus der Quelle',

@@ -45,7 +45,7 @@ export default {
   progressOf: (title: string) => `Progress of ${title}`,
   announce: (percent: number, state: string) => `${state}, ${percent} % encoded`,
   retry: 'Retry',
-  retryHint: 'Repeats only what is not encoded yet.',
+  retryHint: 'Repeats only the parts that are not encoded yet.',
   retried: 'The job is queued again.',
   cancel: 'Cancel job',
   cancelTitle: 'Cancel this job?',

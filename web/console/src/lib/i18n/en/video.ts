@@ -76,7 +76,7 @@ export default {
   },
   tracks: {
     title: 'Text tracks',
-    none: 'No subtitles or captions. Viewers who cannot hear the sound need them: add a WebVTT or SRT file.',
+    none: 'No subtitles or captions. Deaf and hard-of-hearing viewers need them: add a WebVTT or SRT file.',
     noneViewer: 'No subtitles or captions.',
     kinds: { subtitles: 'Subtitles', captions: 'Captions' } as Record<string, string>,
     fromSource: 'from the source',
@@ -90,7 +90,7 @@ export default {
     label: 'Label',
     labelHint: 'Shown in the player’s menu. Empty: the language’s name.',
     kind: 'Kind',
-    kindText: { subtitles: 'translate what is said', captions: 'also describe sounds' } as Record<string, string>,
+    kindText: { subtitles: 'translate the spoken words', captions: 'also describe sounds' } as Record<string, string>,
     byDefault: 'Show by default',
     submit: 'Add',
     added: 'The text track is added.',
