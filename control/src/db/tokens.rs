@@ -167,7 +167,7 @@ pub async fn find(
     row.map(|row| Ok((row.try_get("revocation_id")?, row.try_get("expires_at")?))).transpose()
 }
 
-/// Deletes the records of tokens that expired more than [`KEEP_DAYS`] ago.
+/// Deletes the records of tokens that expired more than `KEEP_DAYS` ago.
 pub async fn delete_old(db: &impl GenericClient) -> Result<(), DbError> {
     let sql = "DELETE FROM tokens WHERE expires_at < now() - make_interval(days => $1)";
     db.execute(sql, &[&KEEP_DAYS]).await?;
