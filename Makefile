@@ -31,7 +31,7 @@ test: ## Install the programs that tests need, then run all tests against real p
 	$(STEP) '1/3 install missing programs' && tools/install test
 	$(STEP) '2/3 build' && tools/build-web
 	cargo build --locked --workspace --all-targets
-	$(STEP) '3/3 test' && $(NEXTEST)
+	$(STEP) '3/3 test' && tools/build-web test && $(NEXTEST)
 
 test-unit: ## Run the tests that start no other process
 	$(NEXTEST) --lib --bins

@@ -98,6 +98,9 @@ async function aTokenIsShownOnceAndRevokedWithinASecond() {
   assert(!(await page.content()).includes(token), 'it is nowhere in the page afterwards');
   const stored = await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
   assert(!stored.includes(token), 'it is stored nowhere');
+  const records = async () => (await rest('GET', '/api/tokens')).body.tokens;
+  const used = async () => (await records()).some((record) => record.subject === 'wall-display' && record.lastUsedDay);
+  await eventually('its use is recorded', used, 15);
   await page.reload();
   const row = page.getByRole('row').filter({ hasText: 'wall-display' });
   await row.getByText('today').waitFor();
