@@ -3,7 +3,7 @@
 //! Triggers append the objects that a transaction changes to `pending_changes`. [`number`] gives the
 //! rows of committed transactions the next numbers, one reader at a time. It reads in the same
 //! snapshot as the states of the objects are read ([`lock`]): a state never shows a change that has
-//! no number yet, so an event is neither lost nor sent twice, in whatever order transactions commit.
+//! no number yet, so an event is neither lost nor sent twice, in any order of commits.
 
 use media::{JobId, TaskId, VideoId, WorkerId};
 use tokio_postgres::{GenericClient, IsolationLevel, Row, Transaction};

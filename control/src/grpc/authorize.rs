@@ -204,7 +204,7 @@ impl AppState {
         })
     }
 
-    /// The identity in a call's bearer token, whatever the token allows.
+    /// The identity in a call's bearer token, with any role and restriction.
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] if the token is missing or invalid, [`Code::PermissionDenied`] if
@@ -222,7 +222,7 @@ impl AppState {
         Ok(principal)
     }
 
-    /// A call's bearer token as something from which other tokens are made, whatever it allows.
+    /// A call's bearer token as something from which other tokens are made, with any role and restriction.
     ///
     /// # Errors
     /// Those of [`Self::caller`], and [`Code::PermissionDenied`] if a restriction of the token

@@ -1,4 +1,4 @@
-//! The stream of a tenant's changes: nothing is lost or repeated, whatever order transactions commit
+//! The stream of a tenant's changes: nothing is lost or repeated, in any order in which transactions commit
 //! in and wherever a client continues.
 
 use std::{collections::HashMap, time::Duration};

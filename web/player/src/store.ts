@@ -37,7 +37,7 @@ export function createStore(media: HTMLVideoElement, fullscreenElement: HTMLElem
       mediaEvents: [...stateMediator.mediaSeekable.mediaEvents!, 'durationchange'],
       get: () => (known(player.duration) ? [0, player.duration] : undefined)
     },
-    // A growing video is no broadcast.
+    // A growing video differs from a broadcast.
     mediaStreamType: { ...stateMediator.mediaStreamType, get: () => 'on-demand' },
     mediaTimeIsLive: { ...stateMediator.mediaTimeIsLive, get: () => false }
   } as unknown as typeof stateMediator;

@@ -43,7 +43,7 @@ async fn only_hardware_encoders_that_pass_a_trial_are_announced() {
     let ffmpeg = script(folder.path(), IN_SOFTWARE);
     let ffmpeg = ["--ffmpeg", ffmpeg.to_str().unwrap()];
     let device = ["--hardware-devices", "/dev/null"];
-    // FFmpeg lists all three, but there is no such hardware.
+    // FFmpeg lists all three, but the machine lacks the hardware.
     assert!(announces(&device).await.is_empty());
     assert!(announces(&ffmpeg).await.is_empty(), "no device is configured");
     assert_eq!(announces(&[ffmpeg, device].concat()).await, ["h264_nvenc"]);

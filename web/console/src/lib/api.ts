@@ -26,7 +26,7 @@ export function bearer(): string | null {
   return credentials.token();
 }
 
-/** Ends the session when a request outside of `api` learned that its token is no longer valid. */
+/** Ends the session when a request outside of `api` learned that its token has become invalid. */
 export function tokenRejected(): void {
   const token = credentials.token();
   if (token) credentials.rejected(token);

@@ -7,7 +7,7 @@ export const SAMPLES_MAX = 120;
 /** Sampling pauses while fewer requests than this remain, so that the user can still work. */
 export const RESERVED_REQUESTS = 25;
 
-/** A moment in seconds since 1970 and one value per series; `null` where there is no data. */
+/** A moment in seconds since 1970 and one value per series; `null` where data are missing. */
 export interface Sample {
   at: number;
   values: (number | null)[];

@@ -49,7 +49,7 @@ class Session {
   expiresAt: number | null = $state(null);
   /** True during the last minutes of the session. */
   ending = $state(false);
-  /** Why there is no session any more. */
+  /** Why the last session ended. */
   reason: 'expired' | 'signed-out' | null = $state(null);
   /** Why the last attempt to sign in failed, and how it was made. */
   error: ApiError | null = $state.raw(null);
@@ -116,7 +116,7 @@ class Session {
     await call(api.POST('/api/auth/sign-out', { headers })).catch(() => {});
   }
 
-  /** Ends the session because its token is no longer valid, by the service's reply or by the clock. */
+  /** Ends the session because its token has become invalid, by the service's reply or by the clock. */
   expire(): void {
     if (this.phase === 'in' || this.#token) this.#end('expired');
   }
