@@ -1,5 +1,5 @@
-//! The stream of a tenant's changes: nothing is lost or repeated, in any order in which transactions commit
-//! in and wherever a client continues.
+//! The stream of a tenant's changes: nothing is lost or repeated, in any order of commits and at any
+//! instance where a client continues.
 
 use std::{collections::HashMap, time::Duration};
 
