@@ -12,7 +12,7 @@ WORKDIR /src/web
 # The API's description, from which the console's types are made.
 COPY dataplane/src/rest/openapi.json ../dataplane/src/rest/
 COPY web .
-RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund && npm run build
+RUN --mount=type=cache,target=/var/cache/npm npm ci --cache /var/cache/npm --no-audit --no-fund && npm run build
 
 # The next two lines repeat the version of rust-toolchain.toml; the variable keeps rustup from installing the
 # components that the file names.
