@@ -81,8 +81,10 @@ const players = {
     player.getNetworkingEngine().registerRequestFilter((type, request) => {
       request.uris = request.uris.map(fresh);
     });
+    // Chromium estimates 1.3 to 1.6 Mbit/s at random in each session. Shaka Player takes that estimate unless this is
+    // off, and the bit rate of 480p lies within it.
     player.configure({
-      abr: { enabled: false, defaultBandwidthEstimate: 1000 },
+      abr: { enabled: false, useNetworkInformation: false, defaultBandwidthEstimate: 1000 },
       streaming: { bufferingGoal: 8, rebufferingGoal: 0.5 },
     });
     player.addEventListener("error", (event) => {

@@ -29,13 +29,7 @@ async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
     };
     let report = play.run(&stack.http).await;
     report.assert_clean(SECONDS);
-    // Shaka Player begins with the first variant of HLS, which is the higher one.
-    let expected: &[u64] = if (player, name.ends_with("m3u8")) == ("shaka", true) {
-        &[480, 360]
-    } else {
-        &[360, 480, 360]
-    };
-    assert_eq!(report.heights(), expected, "{player} switches: {:#?}", report.events);
+    assert_eq!(report.heights(), [360, 480, 360], "{player} switches: {:#?}", report.events);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
