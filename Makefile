@@ -1,6 +1,8 @@
 # Shortcuts for common tasks. A fresh Debian or Ubuntu machine needs only `make run` and `make test`.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):$(CURDIR)/.tools/bin
 NEXTEST := cargo nextest run --locked --workspace
+# One more than cores; the groups of .config/nextest.toml limit what runs side by side.
+export NEXTEST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 STEP = @printf '\n==> %s\n'
 
 .PHONY: help run build dev migrate tools test test-unit test-integration screenshots test-rollback coverage check docs fmt bench bench-quality clean

@@ -20,6 +20,9 @@ function fail(source, data) {
 // Puts the newest playback token into a URL, as docs/playback.md shows; `order.renewal` is the reply with the first one.
 const fresh = order.renewal ? renewing(order.renewal) : (url) => url;
 
+// Seconds that players buffer ahead.
+const ahead = order.renewal ? 4 : 8;
+
 // Shows the key frames at some times in a video element of their own.
 async function show(hls, times) {
   const frames = hls.createIFramePlayer();
@@ -44,7 +47,7 @@ async function show(hls, times) {
 const players = {
   async "hls.js"() {
     const hls = new Hls({
-      startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8,
+      startLevel: 0, maxBufferLength: ahead, maxMaxBufferLength: ahead,
       xhrSetup: (xhr, url) => xhr.open("GET", fresh(url)),
     });
     hls.on(Hls.Events.ERROR, (_, data) => {
@@ -61,7 +64,10 @@ const players = {
       hls.subtitleDisplay = true;
     }
     if (order.fast) {
-      video.addEventListener("playing", () => show(hls, order.fast.thumbnails), { once: true });
+      video.addEventListener("playing", () => {
+        video.playbackRate = order.fast.rate;
+        show(hls, order.fast.thumbnails);
+      }, { once: true });
     }
     return (height) => {
       hls.nextLevel = hls.levels.findIndex((level) => level.height === height);
@@ -85,7 +91,7 @@ const players = {
     // off, and the bit rate of 480p lies within it.
     player.configure({
       abr: { enabled: false, useNetworkInformation: false, defaultBandwidthEstimate: 1000 },
-      streaming: { bufferingGoal: 8, rebufferingGoal: 0.5 },
+      streaming: { bufferingGoal: ahead, rebufferingGoal: 0.5 },
     });
     player.addEventListener("error", (event) => {
       fail("shaka", { code: event.detail.code, severity: event.detail.severity });
@@ -114,7 +120,7 @@ const players = {
     const player = dashjs.MediaPlayer().create();
     const settings = { streaming: {
       abr: { autoSwitchBitrate: { video: false }, initialBitrate: { video: 1 } },
-      buffer: { bufferTimeDefault: 8, bufferTimeAtTopQuality: 8, bufferTimeAtTopQualityLongForm: 8 },
+      buffer: { bufferTimeDefault: ahead, bufferTimeAtTopQuality: ahead, bufferTimeAtTopQualityLongForm: ahead },
     } };
     // dash.js must start playback itself: with a play() from outside, before it listens, it takes a
     // dynamic MPD for paused and never asks for it again.
@@ -134,6 +140,7 @@ const players = {
     });
     player.attachSource(new URL(order.manifest, location).href, order.start ?? undefined);
     await new Promise((done) => video.addEventListener("playing", done, { once: true }));
+    if (order.fast) player.setPlaybackRate(order.fast.rate);
     for (const at of order.fast?.thumbnails ?? []) {
       const found = await new Promise((done) => player.provideThumbnail(at, done));
       const { x, y, width, height, url } = found ?? {};

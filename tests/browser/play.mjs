@@ -79,11 +79,11 @@ try {
   const page = await browser.newPage();
   const failures = [];
   page.on("pageerror", (error) => failures.push({ source: "script", message: error.message }));
-  const renditions = new Set();
+  const [renditions, tokens] = [new Set(), new Set()];
   page.on("response", (answer) => {
     const url = new URL(answer.url());
     const segment = url.pathname.match(/\/([^/]+)\/[hd]\d+\.m4s$/);
-    if (segment) renditions.add(segment[1]);
+    if (segment) renditions.add(segment[1]), tokens.add(url.searchParams.get("token"));
     if (url.pathname.startsWith("/api/") && answer.status() >= 400) {
       failures.push({ source: "http", status: answer.status(), path: url.pathname });
     }
@@ -99,6 +99,7 @@ try {
   const summary = await page.evaluate(() => window.summary());
   summary.errors.push(...failures);
   summary.renditions = [...renditions].sort();
+  summary.tokens = tokens.size;
   print(summary);
   over = true;
 } finally {

@@ -112,26 +112,26 @@ async fn frames_are_exact_where_the_last_gop_takes_a_remainder() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_24() {
-    exact(Numbered { rate: (24, 1), ..Numbered::seconds(66) }, 1).await;
+    exact(Numbered { rate: (24, 1), ..Numbered::seconds(46) }, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_25_from_mkv() {
-    exact(Numbered { container: "mkv", width: 854, height: 480, ..Numbered::seconds(66) }, 2).await;
+    exact(Numbered { container: "mkv", width: 854, height: 480, ..Numbered::seconds(46) }, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_29_97_in_three_rungs() {
-    let clip = Numbered { rate: (30_000, 1001), width: 1280, height: 720, ..Numbered::seconds(66) };
+    let clip = Numbered { rate: (30_000, 1001), width: 1280, height: 720, ..Numbered::seconds(46) };
     exact(clip, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_50() {
-    exact(Numbered { rate: (50, 1), ..Numbered::seconds(65) }, 1).await;
+    exact(Numbered { rate: (50, 1), ..Numbered::seconds(45) }, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_60() {
-    exact(Numbered { rate: (60, 1), width: 854, height: 480, ..Numbered::seconds(65) }, 2).await;
+    exact(Numbered { rate: (60, 1), width: 854, height: 480, ..Numbered::seconds(45) }, 2).await;
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Long enough that several chunks are not encoded yet when playback begins.
-const SECONDS: u32 = 46;
+const SECONDS: u32 = 30;
 /// The MPD stays dynamic for a while after the end, so that players see its last segments.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(25);
 const ENCODE_DEADLINE: Duration = Duration::from_secs(180);

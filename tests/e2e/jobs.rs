@@ -15,7 +15,7 @@ use crate::{
         script::{Behaviour, Ffmpeg},
         stack::Stack,
     },
-    worker_lost::{assert_whole, busy, busy_with},
+    worker_lost::{assert_whole, busy_with},
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(180);
@@ -71,8 +71,8 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watching_shows_every_stage_and_ends_with_the_job() {
     // Large enough that encoding a chunk takes several heartbeats.
-    let clip = Numbered { rate: (50, 1), width: 1280, height: 720, ..Numbered::seconds(44) };
-    let (stack, _script, video, job) = busy(&clip, "1").await;
+    let clip = Numbered { width: 1280, height: 720, ..Numbered::seconds(24) };
+    let (stack, _script, video, job) = busy_and_soon_swept(&clip).await;
     let request = WatchJobRequest { job_id: job.clone() };
     let mut updates = stack.rpc().jobs().watch_job(request).await.expect("watch").into_inner();
     let mut seen = Vec::new();

@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-const SECONDS: u32 = 24;
+/// Two chunks.
+const SECONDS: u32 = 12;
 
 /// The audio renditions that a player has read.
 async fn read_by(stack: &Stack, video: &str, player: &'static str, name: &str) -> Vec<String> {

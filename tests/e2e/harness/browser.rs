@@ -54,12 +54,12 @@ impl Play {
         self.begin_with(origin, &Value::Null, &Value::Null)
     }
 
-    /// The same with a page that renews its playback token; `minted` is the reply with the first one.
+    /// The same with a page that renews its playback token and buffers 4 s; `minted` is the reply with the first one.
     pub(crate) fn begin_renewing(self, origin: &str, minted: &Value) -> Session {
         self.begin_with(origin, minted, &Value::Null)
     }
 
-    /// As [`Self::run`], at `rate` times the speed from the first picture on with Shaka's trick play;
+    /// As [`Self::run`], at `rate` times the speed from the first picture on (in Shaka by its trick play);
     /// also looks up the thumbnails at some positions, in seconds.
     pub(crate) async fn run_fast(self, origin: &str, rate: f64, thumbnails: &[f64]) -> Report {
         let fast = json!({"rate": rate, "thumbnails": thumbnails});

@@ -116,6 +116,13 @@ pub(crate) fn surround(codec: &str, seconds: u32) -> PathBuf {
     make(&args, "mkv", |_| Ok(()))
 }
 
+/// The first `seconds` of [`real`], copied.
+pub(crate) fn real_beginning(seconds: u32) -> PathBuf {
+    let (whole, seconds) = (real(), seconds.to_string());
+    let whole = whole.to_str().expect("UTF-8 path");
+    make(&["-i", whole, "-map", "0", "-c", "copy", "-t", &seconds], "mp4", |_| Ok(()))
+}
+
 /// Runs ffmpeg with `args` and pipes the output of `feed` into it; caches the result by `args`.
 fn make<F>(args: &[&str], extension: &str, feed: F) -> PathBuf
 where
