@@ -24,7 +24,8 @@ fn link(stack: &Stack) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_or_a_token_begins_a_session_that_signing_out_revokes() {
     let stack = Stack::start().await;
-    run("session.mjs", &stack, json!({"link": link(&stack)})).await;
+    let links = json!({"link": link(&stack), "another": link(&stack)});
+    run("session.mjs", &stack, links).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-// Sign-in, sign-out and roles. ORDER also has `link`, a fresh one-time link.
+// Sign-in, sign-out and roles. ORDER also has `link` and `another`, fresh one-time links.
 import assert from 'node:assert/strict';
 import { Console, eventually, mint, order, rest, run } from './harness.mjs';
 
@@ -28,6 +28,61 @@ async function aLinkSignsInOnceAndItsCodeDoesNotStayInTheAddress() {
   await two.page.getByText('This link was used before').waitFor();
   assert.equal((await two.axe()).length, 0);
   await two.close();
+}
+
+async function aUsedLinkLeavesTheTabsSessionAndAFreshOneTakesItsPlace() {
+  const tab = await Console.open();
+  const { page } = tab;
+  await tab.signIn(await mint('viewer', 'present'));
+  const token = await tokenOf(page);
+  const follow = (link) => page.evaluate((hash) => (location.hash = hash), new URL(link).hash);
+  await follow(order.link);
+  await page.getByText('You are still signed in').waitFor();
+  await page.getByText('present', { exact: true }).waitFor();
+  assert.equal(await tokenOf(page), token);
+  // The same in a load of the page.
+  await page.goto('about:blank');
+  await page.goto(order.link);
+  await page.getByText('You are still signed in').waitFor();
+  assert.equal(await tokenOf(page), token);
+  assert.equal((await rest('GET', '/api/me', undefined, token)).status, 200);
+  await follow(order.another);
+  await page.getByRole('navigation').getByText('Tokens').waitFor();
+  assert(!(await page.getByText('present', { exact: true }).isVisible()));
+  await eventually('the former session is revoked', async () => (await rest('GET', '/api/me', undefined, token)).status === 401, 10);
+  await tab.assertClean();
+  await tab.close();
+}
+
+async function aRateLimitDuringAReloadDoesNotEndTheSession() {
+  const tab = await Console.open();
+  const { page } = tab;
+  await tab.signIn(await mint('viewer', 'patient'));
+  const token = await tokenOf(page);
+  const body = JSON.stringify({ type: 'about:blank', title: 'Too Many Requests', status: 429, code: 'rate_limited', detail: 'too many requests', errors: [] });
+  const headers = { 'retry-after': '20', 'content-type': 'application/problem+json' };
+  await page.route('**/api/me', (route) => route.fulfill({ status: 429, headers, body }));
+  await page.reload();
+  await page.getByText('You can go on at').waitFor();
+  assert.equal(await tokenOf(page), token);
+  await page.unroute('**/api/me');
+  await page.reload();
+  await page.getByRole('heading', { name: 'Videos', level: 1 }).waitFor();
+  assert.equal(await tokenOf(page), token);
+  await tab.close();
+}
+
+async function aTokenOfAProgramIsRefusedWithTheRolesThatMaySignIn() {
+  for (const role of ['worker', 'dataplane']) {
+    const tab = await Console.open();
+    await tab.page.goto(`${order.origin}/console/`);
+    await tab.page.getByLabel('Access token').fill(await mint(role));
+    await tab.page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await tab.page.getByText('The console is for viewers, editors and admins').waitFor();
+    assert.equal(await tokenOf(tab.page), undefined);
+    assert.deepEqual(tab.requests.filter(({ path }) => !/^\/api\/(auth|me)/.test(path)), []);
+    await tab.close();
+  }
 }
 
 async function signingOutRevokesTheSessionButNotThePastedToken() {
@@ -102,6 +157,9 @@ async function theLanguageAndTheColoursAreAChoiceThatStays() {
 
 await run(
   aLinkSignsInOnceAndItsCodeDoesNotStayInTheAddress,
+  aUsedLinkLeavesTheTabsSessionAndAFreshOneTakesItsPlace,
+  aRateLimitDuringAReloadDoesNotEndTheSession,
+  aTokenOfAProgramIsRefusedWithTheRolesThatMaySignIn,
   signingOutRevokesTheSessionButNotThePastedToken,
   aSessionThatIsRevokedElsewhereEndsWithANotice,
   aTokenThatIsNotAcceptedIsExplained,

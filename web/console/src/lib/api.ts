@@ -7,6 +7,8 @@ import { root } from './paths';
 
 /** A request waits out a 429 up to this long by itself, in milliseconds; longer pauses are shown as an error. */
 const PATIENCE = 15_000;
+/** Authenticated by the code in its body. */
+const SIGN_IN = '/api/auth/sign-in';
 
 interface Credentials {
   token(): string | null;
@@ -36,8 +38,11 @@ const sleep = (milliseconds: number) => new Promise((done) => setTimeout(done, m
 
 /** Sends a request with the session's token; waits while its class of requests is limited. */
 export async function send(request: Request): Promise<Response> {
-  const kind = classOf(request.method, new URL(request.url).pathname);
-  const token = request.headers.has('authorization') ? null : credentials.token();
+  const { pathname } = new URL(request.url);
+  const kind = classOf(request.method, pathname);
+  // A refused code must not end the present session.
+  const own = request.headers.has('authorization') || pathname.endsWith(SIGN_IN);
+  const token = own ? null : credentials.token();
   if (token) request.headers.set('authorization', `Bearer ${token}`);
   const giveUp = Date.now() + PATIENCE;
   for (;;) {

@@ -67,15 +67,27 @@ class Session {
     return RIGHTS[this.me?.role ?? '']?.has(right) ?? false;
   }
 
-  /** Continues the session of this tab, or begins one with the link's code. */
+  /** Begins a session with the link's code; without one, or if it is not accepted, continues the session of this tab. */
   async start(code: string | null): Promise<void> {
-    if (code) return this.signInByCode(code);
+    if (code) await this.signInByCode(code);
     const stored = this.#stored();
+    if (this.phase === 'in') return;
     if (!stored) {
       this.phase = 'out';
       return;
     }
     await this.#begin(stored).catch((error) => this.#failed(error));
+  }
+
+  /** Whether a session is stored that could not be continued yet, because the service did not answer or limits requests. */
+  get resumable(): boolean {
+    return this.phase === 'out' && this.#stored() !== null;
+  }
+
+  /** Goes on with the stored session. */
+  async resume(): Promise<void> {
+    this.error = null;
+    await this.start(null);
   }
 
   async signInByCode(code: string): Promise<void> {
@@ -110,9 +122,13 @@ class Session {
   async signOut(): Promise<void> {
     const leaving = this.#token;
     if (!leaving) return;
-    const headers = { authorization: `Bearer ${leaving}` };
     this.#end('signed-out');
-    // Without a reply the token still expires by itself.
+    await this.#revoke(leaving);
+  }
+
+  /** Without a reply the token still expires by itself. */
+  async #revoke(token: string): Promise<void> {
+    const headers = { authorization: `Bearer ${token}` };
     await call(api.POST('/api/auth/sign-out', { headers })).catch(() => {});
   }
 
@@ -121,21 +137,37 @@ class Session {
     if (this.phase === 'in' || this.#token) this.#end('expired');
   }
 
+  /** A new session takes the place of the tab's present one; an attempt that fails leaves that as it is. */
   async #attempt(exchange: () => Promise<Token>): Promise<void> {
     this.error = null;
     this.reason = null;
+    let token: Token;
     try {
-      await this.#begin(await exchange());
+      token = await exchange();
     } catch (error) {
-      this.#failed(error);
+      this.error = asApiError(error);
+      if (this.phase !== 'in') this.phase = 'out';
+      return;
     }
+    const present = this.#stored();
+    if (present) {
+      this.#leave();
+      this.phase = 'starting';
+      void this.#revoke(present.token);
+    }
+    await this.#begin(token).catch((error) => this.#failed(error));
   }
 
   async #begin(token: Token): Promise<void> {
     this.#token = token.token;
     sessionStorage.setItem(KEY, JSON.stringify(token));
-    this.me = await call(api.GET('/api/me'));
-    const expires = Date.parse(this.me.expiresAt ?? token.expiresAt);
+    const me = await call(api.GET('/api/me'));
+    if (!RIGHTS[me.role]) {
+      void this.#revoke(token.token);
+      throw new ApiError(403, 'permission_denied', '');
+    }
+    this.me = me;
+    const expires = Date.parse(me.expiresAt ?? token.expiresAt);
     this.expiresAt = Number.isNaN(expires) ? null : expires;
     this.#schedule();
     this.phase = 'in';
@@ -145,19 +177,23 @@ class Session {
   #failed(error: unknown): void {
     const problem = asApiError(error);
     if (this.reason === 'expired') return;
-    // Without a reply the token may still be valid: keep it, so that a reload tries again.
-    if (problem.status !== 0 && problem.status < 500) this.#forget();
+    // Any other problem passes, and the token may still be valid: it is kept for the next attempt.
+    if (problem.status === 401 || problem.status === 403) this.#forget();
     this.error = problem;
     this.phase = 'out';
   }
 
   #end(reason: 'expired' | 'signed-out'): void {
+    this.#leave();
+    this.reason = reason;
+    this.phase = 'out';
+  }
+
+  #leave(): void {
     this.#forget();
     live.stop();
     forgetPosters();
-    this.reason = reason;
     this.me = null;
-    this.phase = 'out';
   }
 
   #forget(): void {

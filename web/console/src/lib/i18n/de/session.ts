@@ -15,6 +15,7 @@ const session: Messages['session'] = {
   signedOut: 'Sie sind abgemeldet.',
   used: 'Dieser Link wurde schon benutzt oder ist älter als 10 Minuten.',
   usedTodo: 'Erzeugen Sie mit dem Befehl unten einen neuen Link, oder fügen Sie ein Token ein.',
+  kept: 'Dieser Link wurde schon benutzt oder ist älter als 10 Minuten. Sie sind weiterhin angemeldet.',
   rejected: 'Der Dienst nimmt dieses Token nicht an.',
   rejectedTodo: 'Es ist abgelaufen, widerrufen oder unvollständig. Fügen Sie das ganze Token ein, etwa aus der Datei admin.token.',
   wrongRole: 'Die Konsole ist für Viewer, Editoren und Admins.',

@@ -13,6 +13,7 @@ const session = {
   signedOut: 'You are signed out.',
   used: 'This link was used before or is older than 10 minutes.',
   usedTodo: 'Print a new link with the command below, or paste a token.',
+  kept: 'This link was used before or is older than 10 minutes. You are still signed in.',
   rejected: 'The service does not accept this token.',
   rejectedTodo: 'It may be expired, revoked or incomplete. Paste the whole token, for example from the file admin.token.',
   wrongRole: 'The console is for viewers, editors and admins.',
