@@ -51,6 +51,12 @@ async fn the_list_of_videos_follows_searches_filters_and_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tabs_in_the_background_leave_the_connections_to_the_others() {
+    let stack = Stack::start_with(&[("STREAMING_UPLOADS_OPEN_MAX", "100")]).await;
+    run("tabs.mjs", &stack, json!({})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_file_plays_at_once_and_uploads_survive() {
     let address = port::free_address();
     let mut stack =

@@ -1,22 +1,50 @@
 /** The stream of events of one video (`/api/stream/{id}/events`). */
 
 import { parseGrowth, type Growth } from './growth';
-import { backoff } from './retry';
+import { backoff, problemOf, type Problem } from './retry';
+
+/**
+ * How long a page in the background that does not play keeps its stream, in milliseconds: browsers open only six
+ * connections to a server, and each stream occupies one.
+ */
+const HIDDEN_MS = 10_000;
 
 /** Reads the events and reconnects by itself, until it is closed. */
 export class VideoEvents {
   private source: EventSource | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private hiding: ReturnType<typeof setInterval> | undefined;
   private failures = 0;
 
   constructor(
     private readonly url: string,
-    private readonly onGrowth: (growth: Growth) => void
+    private readonly onGrowth: (growth: Growth) => void,
+    /** The service refuses the stream, or does not answer. */
+    private readonly onProblem: (problem: Problem) => void,
+    private readonly playing: () => boolean
   ) {
-    this.open();
+    document.addEventListener('visibilitychange', this.attend);
+    if (document.hidden && !playing()) this.attend();
+    else this.open();
+  }
+
+  private readonly attend = () => {
+    clearInterval(this.hiding);
+    if (document.hidden) this.hiding = setInterval(() => this.rest(), HIDDEN_MS);
+    else if (!this.source) this.open();
+  };
+
+  /** Pauses the stream in the background, unless the video plays. */
+  private rest(): void {
+    if (this.playing()) {
+      if (!this.source) this.open();
+      return;
+    }
+    this.end();
   }
 
   private open(): void {
+    clearTimeout(this.timer);
     const source = new EventSource(this.url);
     this.source = source;
     source.addEventListener('state', (event) => {
@@ -28,13 +56,27 @@ export class VideoEvents {
       // The browser reconnects after a broken connection, but not after an HTTP error.
       if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
       this.timer = setTimeout(() => this.open(), backoff(this.failures++));
+      void this.explain(source);
     });
+  }
+
+  /** An EventSource does not reveal why the service refused it. */
+  private async explain(source: EventSource): Promise<void> {
+    const reply = await fetch(this.url).catch(() => null);
+    await reply?.body?.cancel().catch(() => undefined);
+    if (this.source === source && !reply?.ok) this.onProblem(problemOf(reply?.status));
+  }
+
+  private end(): void {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
   }
 
   /** Ends the stream. */
   close(): void {
-    clearTimeout(this.timer);
-    this.source?.close();
-    this.source = null;
+    document.removeEventListener('visibilitychange', this.attend);
+    clearInterval(this.hiding);
+    this.end();
   }
 }

@@ -198,7 +198,9 @@ export class StreamPlayer extends HTMLElement {
     const url = this.getAttribute('events');
     // A complete video does not change any more.
     const complete = this.getAttribute('state') === 'ready' && this.hasAttribute('src');
-    this.stream = url && !complete ? new VideoEvents(url, (growth) => this.grow(growth)) : null;
+    this.stream = url && !complete
+      ? new VideoEvents(url, (growth) => this.grow(growth), (problem) => this.engine || this.fail(problem), () => !this.video.paused)
+      : null;
   }
 
   private grow(growth: Growth): void {
@@ -209,7 +211,10 @@ export class StreamPlayer extends HTMLElement {
     if (growth.duration !== null) this.engine?.setDuration(growth.duration);
     const news = growth.edge !== before?.edge || growth.state !== before.state;
     if (this.engine && news) this.engine.announce(growth.edge, ready);
-    else if (!this.engine && !this.problem) this.begin();
+    else if (!this.engine) {
+      if (this.problem) this.recover();
+      this.begin();
+    }
     if (ready) {
       this.stream?.close();
       this.dispatchEvent(new Event('complete'));
@@ -272,7 +277,7 @@ export class StreamPlayer extends HTMLElement {
 
   private retry(): void {
     clearTimeout(this.retryTimer);
-    if (!this.engine) this.begin();
+    if (!this.engine) this.connect();
     else this.engine.resume(this.video.currentTime);
     if (this.problem && !passes(this.problem)) this.recover();
   }

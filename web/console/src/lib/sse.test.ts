@@ -122,9 +122,24 @@ test('a connection without a byte for 45 s is replaced', async () => {
   reader.stop();
 });
 
-test('a rejected token ends the reader', async () => {
-  const { requests } = reading();
-  requests[0]!.reply(new Response('', { status: 401 }));
+test('a rejected token and a missing right end the reader', async () => {
+  for (const status of [401, 403]) {
+    const { requests, states } = reading();
+    requests[0]!.reply(new Response('', { status }));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(requests).toHaveLength(1);
+    expect(states.at(-1)).toEqual(['closed', false]);
+  }
+});
+
+test('a reader that was stopped continues behind its last event', async () => {
+  const { reader, requests } = reading();
+  requests[0]!.reply(stream('id: 4\n\n'));
+  await vi.advanceTimersByTimeAsync(0);
+  reader.stop();
   await vi.advanceTimersByTimeAsync(60_000);
   expect(requests).toHaveLength(1);
+  reader.start();
+  expect(requests[1]!.headers['last-event-id']).toBe('4');
+  reader.stop();
 });

@@ -74,6 +74,11 @@ export class EventReader {
     this.#options = options;
   }
 
+  /** Whether a position is known, from which the next connection continues without a loss. */
+  get begun(): boolean {
+    return this.#lastId !== '';
+  }
+
   start(): void {
     if (this.#abort) return;
     this.#abort = new AbortController();
@@ -96,7 +101,8 @@ export class EventReader {
     while (!stopped.aborted) {
       this.#options.onState('connecting', false);
       const pause = await this.#connect(stopped).catch(() => this.#backoff());
-      if (stopped.aborted || pause === null) return;
+      if (stopped.aborted) return;
+      if (pause === null) return this.#options.onState('closed', false);
       this.#options.onState('waiting', false);
       await new Promise<void>((resume) => {
         const timer = setTimeout(resume, pause);

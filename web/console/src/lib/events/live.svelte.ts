@@ -11,6 +11,8 @@ export type LiveState = 'off' | 'connecting' | 'open' | 'waiting';
 const KEPT_MAX = 2000;
 /** Jobs whose tasks are kept. */
 const JOBS_WITH_TASKS_MAX = 50;
+/** A tab in the background closes its stream after this time, in milliseconds: browsers open only six connections to a server. */
+const HIDDEN_MS = 10_000;
 /** A list is requested at the latest after this wait for the stream, in milliseconds. */
 const READY_WAIT = 1500;
 
@@ -59,6 +61,9 @@ export class Live {
   #touched = new Map<string, number>();
   #reader: EventReader | null = null;
   #waiting: (() => void)[] = [];
+  #hiding: ReturnType<typeof setTimeout> | undefined;
+  /** Whether a list was requested before the stream began, so that changes in between are missing. */
+  #unheard = false;
 
   /** Opens the stream; called by the session. */
   start(): void {
@@ -69,13 +74,17 @@ export class Live {
       onEvent: (event) => this.receive(event),
       onState: (state, lost) => this.#changeState(state === 'closed' ? 'off' : state, lost)
     });
-    this.#reader.start();
+    if (!document.hidden) this.#reader.start();
     addEventListener('online', this.#hurry);
+    document.addEventListener('visibilitychange', this.#attend);
   }
 
   /** Closes the stream and forgets everything: the next session may belong to another tenant. */
   stop(): void {
     removeEventListener('online', this.#hurry);
+    document.removeEventListener('visibilitychange', this.#attend);
+    clearTimeout(this.#hiding);
+    this.#unheard = false;
     this.#reader?.stop();
     this.#reader = null;
     for (const map of [this.videos, this.jobs, this.workers, this.#tasks, this.#touched]) map.clear();
@@ -83,12 +92,19 @@ export class Live {
     this.state = 'off';
   }
 
-  /** Resolves once the stream is open, or after a moment without it: a list must not wait for events. */
+  /**
+   * Resolves once the stream is open, or after a moment without it: a list must not wait for events. The list is then loaded
+   * again when the stream begins.
+   */
   ready(): Promise<void> {
     if (this.state === 'open') return Promise.resolve();
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
-      setTimeout(resolve, READY_WAIT);
+      const giveUp = () => {
+        this.#unheard ||= this.state !== 'open' && !this.#reader?.begun;
+        resolve();
+      };
+      setTimeout(giveUp, document.hidden ? 0 : READY_WAIT);
     });
   }
 
@@ -191,13 +207,21 @@ export class Live {
 
   #changeState(state: LiveState, lost: boolean): void {
     this.state = state;
-    if (lost) this.resets += 1;
     if (state !== 'open') return;
+    if (lost || this.#unheard) this.resets += 1;
+    this.#unheard = false;
     this.#waiting.forEach((resolve) => resolve());
     this.#waiting = [];
   }
 
   #hurry = () => this.#reader?.hurry();
+
+  /** The stream continues behind its last event when the tab is seen again. */
+  #attend = () => {
+    clearTimeout(this.#hiding);
+    if (document.hidden) this.#hiding = setTimeout(() => this.#reader?.stop(), HIDDEN_MS);
+    else this.#reader?.start();
+  };
 }
 
 export const live = new Live();

@@ -39,6 +39,8 @@ export class VideoView {
       this.error = null;
     } catch (error) {
       this.error = asApiError(error);
+      // It was deleted while this tab received no events.
+      if (this.error.status === 404 && this.video) live.forgetVideo(this.videoId);
     }
   }
 
