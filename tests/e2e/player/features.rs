@@ -170,7 +170,8 @@ async fn an_embedding_page_controls_the_player(driver: &mut Driver, video: &str)
     assert!(near(&state, 5.0) && state["muted"] == true && state["loop"] == true, "{state:#}");
     let ready = received(driver, "ready").await;
     assert!(ready["value"]["methods"].as_array().is_some_and(|all| all.len() >= 15), "{ready}");
-    assert!(!ready["value"]["src"].as_str().unwrap_or("?").contains('?'), "{ready}");
+    // The library takes a frame for ready only if this is the address that the page gave it.
+    assert!(ready["value"]["src"].as_str().is_some_and(|src| src.ends_with(&path)), "{ready}");
     for event in ["play", "timeupdate", "seeked"] {
         call(driver, "addEventListener", json!(event)).await;
     }

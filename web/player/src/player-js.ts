@@ -133,9 +133,9 @@ export class PlayerJs {
     }
   }
 
-  /** The page's address without its query, which may hold a token. */
+  /** Player.js takes only a frame for ready whose address is the one that the page gave it, with all parameters. */
   private ready(listener: string | undefined): void {
-    this.post('ready', { src: location.origin + location.pathname, events: EVENTS, methods: METHODS }, listener);
+    this.post('ready', { src: location.href, events: EVENTS, methods: METHODS }, listener);
   }
 
   private post(event: string, value: unknown, listener: string | undefined): void {
