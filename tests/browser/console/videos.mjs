@@ -67,6 +67,25 @@ async function aSearchIsSentOnceAfterTypingAndIsPartOfTheAddress() {
   await eventually('all videos', async () => (await titles()).length === 25);
 }
 
+async function theNavigationAndTheHistoryRestoreSearchAndPage() {
+  const box = page.getByLabel('Search titles');
+  await box.fill('Clip 2');
+  await eventually('the matches', async () => (await titles()).length === 10);
+  await page.locator('nav a[href$="/console/videos"]').first().click();
+  await eventually('all videos', async () => (await titles()).length === 25);
+  assert.equal(await box.inputValue(), '', 'the box shows the search of the list');
+  await page.getByRole('button', { name: 'Next page' }).click();
+  const second = ['Clip 04', 'Clip 03', 'Clip 02', 'Clip 01', 'Clip 00'];
+  await shows('the second page', second);
+  await page.locator('tbody .name').first().click();
+  await page.getByRole('heading', { level: 1, name: 'Clip 04' }).waitFor();
+  await page.goBack();
+  await shows('the second page again', second);
+  await page.goBack();
+  await eventually('the first page', async () => (await titles()).length === 25);
+  await page.getByLabel('Sort by').selectOption('title');
+}
+
 async function aStateFilterFollowsEvents() {
   await page.getByLabel('Search titles').fill('');
   await page.getByLabel('State', { exact: true }).selectOption('uploading');
@@ -123,6 +142,7 @@ await run(
   aNewVideoAppearsByItself,
   pagesFollowEachOtherInTheChosenOrder,
   aSearchIsSentOnceAfterTypingAndIsPartOfTheAddress,
+  theNavigationAndTheHistoryRestoreSearchAndPage,
   aStateFilterFollowsEvents,
   severalVideosAreDeletedByKeyboardAfterOneQuestion,
   aVideoThatIsDeletedElsewhereDisappears,

@@ -6,4 +6,13 @@ declare module 'svelte/elements' {
   }
 }
 
+declare global {
+  namespace App {
+    interface PageState {
+      /** The page of a list: its token, null for the first page, and the tokens of the pages before it. */
+      list?: { token: string | null; earlier: (string | null)[] };
+    }
+  }
+}
+
 export {};
