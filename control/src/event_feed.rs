@@ -24,7 +24,7 @@ const WATCHERS_MAX: usize = 500;
 const TENANT_WATCHERS_MAX: usize = 100;
 
 /// The newest states of the objects that changed after one number and up to another.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The tenants whose changes it contains.
     pub tenants: Vec<String>,
@@ -81,8 +81,9 @@ impl EventFeed {
         }
         watchers.insert(tenant.to_owned(), own + 1);
         drop(watchers);
-        self.begun.notify_one();
+        // Before the reader begins, so that its first page is received.
         let pages = self.pages.subscribe();
+        self.begun.notify_one();
         Ok(Watcher { feed: self.clone(), tenant: tenant.to_owned(), pages })
     }
 

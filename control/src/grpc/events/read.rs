@@ -75,14 +75,16 @@ pub async fn run(app: Arc<AppState>) {
 }
 
 /// Sends the changes after `position` to the watchers, and advances it. Returns whether further
-/// changes follow at once.
+/// changes follow at once. Without a position it begins at the end of the log, with a page for no
+/// tenant, so that each watcher reads for itself what it has missed up to there.
 async fn send_page(app: &AppState, position: &mut Option<i64>) -> Result<bool, DbError> {
     let Some(after) = *position else {
-        *position = Some(log(app).await?.last);
+        let last = log(app).await?.last;
+        *position = Some(last);
+        app.events.send(Page { after: last, upto: last, ..Page::default() });
         return Ok(false);
     };
     let Some(page) = page(app, &app.events.tenants(), after).await? else {
-        // Each watcher finds for itself what it has missed.
         *position = None;
         return Ok(true);
     };
