@@ -94,7 +94,12 @@ async fn the_requested_job_survives_a_restart_and_the_end_of_its_client() {
     // The request is fulfilled: the end of this job does not create another one.
     let cancel = caller.ask(v1::CancelJobRequest { job_id: listed[0].job_id.clone() });
     caller.jobs().cancel_job(cancel).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The loop that creates missing jobs has looked at all videos once it has created that of another one.
+    let db = control::db::Db::new(&plane.shared.database, 2).unwrap();
+    let other = crate::rows::video(&db).await;
+    control::db::videos::request_transcode(&*db.get().await.unwrap(), other).await.unwrap();
+    let other = other.to_string();
+    eventually("another job", DEADLINE, async || jobs(&caller, &other).await.len() == 1).await;
     assert_eq!(jobs(&caller, &id).await.len(), 1);
     assert_eq!(video(&caller, &id).await.state(), VideoState::Uploaded);
     plane.stop().await;
