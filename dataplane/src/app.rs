@@ -87,8 +87,8 @@ impl App {
         let control = Arc::new(Control::new(&config)?);
         let verifier = Arc::new(Verifier::new(PublicKeys(Vec::new())));
         let exchange = Arc::new(TokenExchange::new(control.clone(), verifier.clone()));
-        let lookups = metrics.lookups.clone();
-        let index_cache = Arc::new(IndexCache::new(control.clone(), stores.clone(), lookups));
+        let indexes = metrics.indexes.clone();
+        let index_cache = Arc::new(IndexCache::new(control.clone(), stores.clone(), indexes));
         let cdn_base = config.cdn_base().map(str::to_owned);
         let web_files = config.web_files.clone().unwrap_or_default();
         let limiter = Arc::new(Limiter::new(
@@ -98,7 +98,9 @@ impl App {
             exchange.clone(),
             verifier.clone(),
         ));
-        let segment_cache = SegmentCache::new(config.segment_cache_bytes, shutdown.clone());
+        let segments = metrics.segments.clone();
+        let segment_cache =
+            SegmentCache::new(config.segment_cache_bytes, segments, shutdown.clone());
         let health = health(&config, telemetry, &control, &stores, &index_cache);
         Ok(Arc::new(Self {
             limiter: limiter.clone(),

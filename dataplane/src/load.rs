@@ -1,4 +1,4 @@
-//! How much this plane has sent lately and how often its memory had the index, from the counters of
+//! How much this plane has sent lately and how often its memory had the segment, from the counters of
 //! its metrics.
 
 use std::{
@@ -39,7 +39,8 @@ pub(crate) struct Load {
 pub(crate) struct Recent {
     /// Bytes of manifests and media sent per second; `None` before the first measurement.
     pub(crate) egress: Option<f64>,
-    /// The share of index lookups served from memory; `None` without lookups.
+    /// The share of requests for segments in buckets that were served from memory; `None` without such
+    /// requests.
     pub(crate) hit_ratio: Option<f64>,
 }
 
@@ -69,7 +70,7 @@ impl Load {
 
     fn read(&self, at: Instant) -> Sample {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (bandwidth, lookups) = (&self.metrics.bandwidth, &self.metrics.lookups);
+        let (bandwidth, lookups) = (&self.metrics.bandwidth, &self.metrics.segments);
         Sample {
             at,
             sent: read(&bandwidth.manifest) + read(&bandwidth.segment),
@@ -117,8 +118,8 @@ mod tests {
         metrics.bandwidth.segment.fetch_add(900, Ordering::Relaxed);
         metrics.bandwidth.manifest.fetch_add(100, Ordering::Relaxed);
         metrics.bandwidth.upload.fetch_add(5000, Ordering::Relaxed);
-        metrics.lookups.hits.fetch_add(3, Ordering::Relaxed);
-        metrics.lookups.misses.fetch_add(1, Ordering::Relaxed);
+        metrics.segments.hits.fetch_add(3, Ordering::Relaxed);
+        metrics.segments.misses.fetch_add(1, Ordering::Relaxed);
         let busy = Recent { egress: Some(100.0), hit_ratio: Some(0.75) };
         assert_eq!(load.recent_at(after(10)), busy);
         for seconds in (5..=80).step_by(5) {

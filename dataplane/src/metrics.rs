@@ -29,18 +29,47 @@ pub(crate) struct Metrics {
     /// Bytes by kind.
     pub(crate) bandwidth: Bandwidth,
     /// Hits and misses of the index cache.
-    pub(crate) lookups: Lookups,
+    pub(crate) indexes: Lookups,
+    /// Hits and misses of the cache of segments in buckets.
+    pub(crate) segments: Lookups,
     /// Open streams of how far videos are.
     pub(crate) viewers: Arc<AtomicUsize>,
 }
 
-/// Lookups of the index cache.
+/// Lookups of a cache.
 #[derive(Clone, Default)]
 pub(crate) struct Lookups {
     /// Lookups served from memory.
     pub(crate) hits: Arc<AtomicU64>,
-    /// Lookups that called the control plane or the store, or waited for another request that did.
+    /// The others. For an index, also those that waited for another request to load it; a segment that
+    /// another request is reading is in memory.
     pub(crate) misses: Arc<AtomicU64>,
+}
+
+impl Lookups {
+    /// Counts a lookup.
+    pub(crate) fn count(&self, hit: bool) {
+        let counter = if hit { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The lookups of a cache as a metric.
+    fn observed(meter: &Meter, name: &'static str, description: &'static str) -> Self {
+        let lookups = Self::default();
+        let counted = lookups.clone();
+        // The callback remains registered when the handle is dropped.
+        let _observed = meter
+            .u64_observable_counter(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for (result, counter) in [("hit", &counted.hits), ("miss", &counted.misses)] {
+                    let count = counter.load(Ordering::Relaxed);
+                    observer.observe(count, &[KeyValue::new("result", result)]);
+                }
+            })
+            .build();
+        lookups
+    }
 }
 
 /// Guard of an open connection; dropping it decrements the count.
@@ -96,8 +125,6 @@ impl Metrics {
                 }
             })
             .build();
-        let lookups = Lookups::default();
-        observe(meter, &lookups);
         let uploaded = meter
             .u64_counter("streaming_service_videos_uploaded_total")
             .with_description("Sources that were received completely")
@@ -136,7 +163,16 @@ impl Metrics {
                 )
                 .build(),
             bandwidth,
-            lookups,
+            indexes: Lookups::observed(
+                meter,
+                "streaming_service_index_cache_lookups_total",
+                "Lookups of a video's index, by whether it was in memory",
+            ),
+            segments: Lookups::observed(
+                meter,
+                "streaming_service_segment_cache_lookups_total",
+                "Lookups of segments in buckets, by whether they were in memory",
+            ),
             viewers: viewers(meter),
         }
     }
@@ -182,21 +218,6 @@ impl Metrics {
     pub(crate) fn missing(&self) {
         self.missing.add(1, &[]);
     }
-}
-
-fn observe(meter: &Meter, lookups: &Lookups) {
-    let lookups = lookups.clone();
-    // The callback remains registered when the handle is dropped.
-    let _observed = meter
-        .u64_observable_counter("streaming_service_index_cache_lookups_total")
-        .with_description("Lookups of a video's index, by whether it was in memory")
-        .with_callback(move |observer| {
-            for (result, counter) in [("hit", &lookups.hits), ("miss", &lookups.misses)] {
-                let count = counter.load(Ordering::Relaxed);
-                observer.observe(count, &[KeyValue::new("result", result)]);
-            }
-        })
-        .build();
 }
 
 /// The label for a method; an unknown method is `OTHER`.

@@ -156,10 +156,10 @@ impl IndexCache {
             self.slots.get_or_insert_with(&key, || Ok(Arc::default()));
         let Ok(slot) = made;
         if let Some(loaded) = self.fresh(&slot) {
-            self.lookups.hits.fetch_add(1, Ordering::Relaxed);
+            self.lookups.count(true);
             return loaded;
         }
-        self.lookups.misses.fetch_add(1, Ordering::Relaxed);
+        self.lookups.count(false);
         // The holder of this lock loads for all waiting requests; if its request is dropped, the
         // next one loads.
         let _loading = slot.loading.lock().await;

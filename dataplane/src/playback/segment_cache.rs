@@ -19,6 +19,8 @@ use runtime::{Shutdown, Weigh};
 use store::{Part, ReadError, Store, StoreErrorKind};
 use tokio::sync::watch;
 
+use crate::metrics::Lookups;
+
 /// Estimated number of segments in a full cache.
 const ITEMS: usize = 4096;
 /// A segment larger than this fraction (one quarter) of the cache is not cached.
@@ -44,6 +46,7 @@ pub(crate) struct SegmentCache {
     reads: Cache<Key, Arc<SegmentRead>, Weigh<Key, Arc<SegmentRead>>>,
     bytes_max: u64,
     stores: Cache<VideoId, String>,
+    lookups: Lookups,
     shutdown: Shutdown,
 }
 
@@ -65,7 +68,7 @@ pub(crate) struct SegmentRead {
 
 impl SegmentCache {
     /// Caches up to `bytes_max` bytes of segments; 0 disables the cache.
-    pub(crate) fn new(bytes_max: u64, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(bytes_max: u64, lookups: Lookups, shutdown: Shutdown) -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(ITEMS)
             .weight_capacity(bytes_max)
@@ -78,7 +81,7 @@ impl SegmentCache {
             }
             Err(_) => Cache::with_weighter(ITEMS, bytes_max, Weigh(weight)),
         };
-        Self { reads, bytes_max, stores: Cache::new(STORES_MAX), shutdown }
+        Self { reads, bytes_max, stores: Cache::new(STORES_MAX), lookups, shutdown }
     }
 
     /// The store in which the video's objects were found.
@@ -102,8 +105,10 @@ impl SegmentCache {
     ) -> Option<Arc<SegmentRead>> {
         let bytes = range.end - range.start;
         if bytes > self.bytes_max / PART_MAX {
+            self.lookups.count(false);
             return None;
         }
+        let mut hit = true;
         let (store, object) = (store.clone(), key.to_owned());
         let key = Key {
             store: store.url.clone(),
@@ -113,6 +118,7 @@ impl SegmentCache {
         };
         let found: Result<_, std::convert::Infallible> =
             self.reads.get_or_insert_with(&key, || {
+                hit = false;
                 let read = Arc::new(SegmentRead::new(bytes));
                 let (segments, hard) = (self.clone(), self.shutdown.hard.clone());
                 let (key, reading) = (key.clone(), read.clone());
@@ -129,6 +135,7 @@ impl SegmentCache {
                 Ok(read)
             });
         let Ok(read) = found;
+        self.lookups.count(hit);
         Some(read)
     }
 }
@@ -250,7 +257,7 @@ mod tests {
     #[test]
     fn scan_traffic_evicts_no_hot_segments_and_memory_stays_bounded() {
         const BYTES_MAX: u64 = 10 << 20;
-        let segments = SegmentCache::new(BYTES_MAX, Shutdown::new());
+        let segments = SegmentCache::new(BYTES_MAX, Lookups::default(), Shutdown::new());
         let key = |name: String| Key { store: String::new(), key: name, start: 0, end: 100_000 };
         let mut made = 0;
         let mut ask = |name: String| {

@@ -136,6 +136,13 @@ async fn a_cold_segment_is_read_once_for_concurrent_requests() {
     let read = proxy.replied.load(Ordering::SeqCst) - before;
     let segment = clip.object(0).len();
     assert!(read < segment + segment / 4, "{CLIENTS} clients, {read} bytes for {segment}");
+    let metrics = plane.get("/metrics").await.text();
+    let counted = |result: &str| -> Option<usize> {
+        let name = format!("streaming_service_segment_cache_lookups_total{{result=\"{result}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    };
+    assert_eq!(counted("miss"), Some(1), "{metrics}");
+    assert!(counted("hit") >= Some(CLIENTS - 1), "{metrics}");
 
     // A missing object is a 404, while a cached segment is still served.
     for (key, _) in &clip.objects {

@@ -17,7 +17,7 @@ const system: Messages['system'] = {
     p95: '95. Perzentil'
   },
   egress: { title: 'Ausgang', text: 'Bytes pro Sekunde an Player.' },
-  cache: { title: 'Cache-Treffer', text: 'Anteil der Segmentanfragen, die aus dem Speicher beantwortet werden.' },
+  cache: { title: 'Cache-Treffer', text: 'Anteil der Anfragen nach Segmenten in Buckets, die aus dem Speicher beantwortet wurden.' },
   noData: 'noch keine Daten',
   notShared: 'nur für den Betreiber sichtbar',
   samples: (minutes) =>

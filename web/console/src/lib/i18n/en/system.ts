@@ -21,7 +21,7 @@ export default {
     p95: '95th percentile'
   },
   egress: { title: 'Egress', text: 'Bytes per second sent to players.' },
-  cache: { title: 'Cache hits', text: 'Share of segment requests answered from memory.' },
+  cache: { title: 'Cache hits', text: 'Share of requests for segments in buckets that were answered from memory.' },
   noData: 'no data yet',
   notShared: 'shown only to the operator',
   samples: (minutes: number) =>
