@@ -37,6 +37,7 @@ use tokio::time::{Instant, sleep};
 
 use self::{
     address::{Addresses, reachable},
+    credentials::Credentials,
     folder::Folder,
     planes::Planes,
     postgres::Postgres,
@@ -111,7 +112,7 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     let begun = Instant::now();
     print_status(&format!("starting in {}", folder.root.display()));
     folder.clear_scratch().context("clear the scratch folder")?;
-    let root_keys = credentials::prepare(folder, options.root_key_file.as_deref())?;
+    let credentials = Credentials::prepare(folder, options.root_key_file.as_deref())?;
     let database_url = database(setup, stack).await?;
     let redis_url = cache(setup, stack).await?;
     let stores = match external(options.stores.as_deref()) {
@@ -127,7 +128,7 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
         database_url,
         redis_url,
         stores,
-        root_keys,
+        root_keys: credentials.path.clone(),
         console,
         listen,
     };
@@ -135,6 +136,7 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
     print_status(&format!("control listens on {grpc}"));
     let certificate = certificate(listen)?;
+    credentials.replace_rejected(folder, reachable(grpc), certificate.as_deref()).await?;
     let control_url = served(grpc, certificate.as_deref()).url;
     stack.start(planes.dataplane(&addresses.http.to_string(), &control_url));
     let http = stack.wait(address::bound(&planes.dataplane_bound())).await??;

@@ -96,6 +96,37 @@ fn planes_report_invalid_variables_in_one_line() {
     assert_one_line("required", &output, &text, "set STREAMING_STORES");
 }
 
+/// Whether a service that was started again is healthy depends on all three tokens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_the_last_start_are_used_again_unless_they_were_revoked() {
+    let mut stack = Stack::start().await;
+    let read = |stack: &Stack| {
+        ["run/worker.token", "run/dataplane.token", "admin.token"]
+            .map(|name| fs::read_to_string(stack.data().join(name)).expect("token"))
+    };
+    let first = read(&stack);
+    stack.stop();
+    stack.up().await;
+    assert_eq!(read(&stack), first);
+    // The admin's token is the last one, because it revokes the others.
+    for token in &first {
+        let output = stack
+            .command("streaming-service")
+            .args(["token", "revoke", token])
+            .output()
+            .expect("run token revoke");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    stack.stop();
+    stack.up().await;
+    let last = read(&stack);
+    assert!(first.iter().zip(&last).all(|(before, now)| before != now));
+    stack.client().get("/api/videos").await.expect(200);
+    stack.stop();
+    stack.up().await;
+    assert_eq!(read(&stack), last);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ready_block_names_urls_and_keeps_the_token_secret() {
     let mut stack = Stack::start().await;
