@@ -1,60 +1,27 @@
 //! nginx as a caching CDN in front of the service: cached replies are served without another
 //! request to the origin, and deleted videos are purged.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use crate::harness::{
     backing::PurgeReceiver, capture::Capture, client::Client, clip::Numbered, eventually,
-    port::free_address, program, stack::Stack,
+    nginx::Nginx, port::free_address, program, stack::Stack,
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(20);
 const MEDIA: &str = "route=\"/api/stream/{id}/{version}/{rendition}/{file}\"";
 
-struct Nginx {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-impl Nginx {
-    /// Starts nginx with the configuration that docs/cdn.md shows, in a private folder.
-    fn start(folder: &Path, address: &str, origin: &str) -> Self {
-        let page = fs::read_to_string(program::repository().join("docs/cdn.md")).expect("page");
-        let config = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
-        let config = config.expect("the page shows a configuration");
-        let folder_text = folder.display().to_string();
-        let config = config
-            .replace("/var/cache/nginx/streaming", &format!("{folder_text}/cache"))
-            .replace("listen 80;", &format!("listen {address};"))
-            .replace("server 127.0.0.1:8080;", &format!("server {origin};"));
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("{name}_temp_path {folder_text}/{name};\n"))
-            .concat();
-        let whole = format!(
-            "daemon off;\nmaster_process off;\npid {folder_text}/nginx.pid;\nerror_log stderr;\n\
-             events {{}}\nhttp {{\naccess_log off;\n{temporary}{config}\n}}\n"
-        );
-        let file = folder.join("nginx.conf");
-        fs::write(&file, whole).expect("write nginx.conf");
-        let log = fs::File::create(folder.join("nginx.log")).expect("create log");
-        let binary = program::tool("nginx").unwrap_or_else(|| PathBuf::from("/usr/sbin/nginx"));
-        let mut command = Command::new(binary);
-        command.arg("-c").arg(file).arg("-p").arg(folder).stdin(Stdio::null()).stderr(log);
-        Self { child: command.spawn().expect("start nginx"), address: address.to_owned() }
-    }
+/// nginx at `address` with the configuration that docs/cdn.md shows.
+fn start_nginx(folder: &Path, address: &str, origin: &str) -> Nginx {
+    let page = fs::read_to_string(program::repository().join("docs/cdn.md")).expect("page");
+    let config = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
+    let config = config.expect("the page shows a configuration");
+    let config = config
+        .replace("/var/cache/nginx/streaming", &format!("{}/cache", folder.display()))
+        .replace("listen 80;", &format!("listen {address};"))
+        .replace("server 127.0.0.1:8080;", &format!("server {origin};"));
+    Nginx::start(folder, &config)
 }
 
 /// Drops every cached reply that carries one of the tags, as a CDN does on a purge.
@@ -122,8 +89,8 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
         ("STREAMING_TRUSTED_PROXIES", "127.0.0.0/8"),
     ];
     let stack = Stack::start_with(&env).await;
-    let nginx = Nginx::start(folder.path(), &edge, &stack.http);
-    let (origin, viewer) = (stack.anonymous(), Client::new(&nginx.address, None));
+    let _nginx = start_nginx(folder.path(), &edge, &stack.http);
+    let (origin, viewer) = (stack.anonymous(), Client::new(&edge, None));
     let (video, job) = stack.client().publish(&Numbered::seconds(12).file(), JOB_DEADLINE).await;
     let path = format!("/api/stream/{video}/hls/playlist.m3u8");
     eventually("nginx passes requests on", SOON, async || {

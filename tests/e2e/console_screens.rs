@@ -12,8 +12,9 @@ use crate::{
         eventually,
         script::{Behaviour, Ffmpeg},
         stack::Stack,
+        worker::Worker,
     },
-    worker_lost::{Worker, tasks},
+    worker_lost::tasks,
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(180);

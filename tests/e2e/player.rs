@@ -4,7 +4,6 @@
 //! Times are those of docs/player.md; a test allows three times as much, because other tests run
 //! beside it.
 
-mod driver;
 mod features;
 
 use std::time::{Duration, Instant};
@@ -15,11 +14,11 @@ use crate::harness::{
     browser::Play,
     client::Client,
     clip::Numbered,
+    driver::{Driver, events, number},
     eventually, m3u8,
     script::{Behaviour, Ffmpeg},
     stack::Stack,
 };
-use driver::{Driver, events, number};
 
 /// The long video: 10 minutes of 10 frames per second.
 const SECONDS: u32 = 600;

@@ -2,8 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -20,6 +18,7 @@ use crate::{
         proxy::{Mode, Proxy},
         script::{Behaviour, Ffmpeg},
         stack::Stack,
+        worker::Worker,
     },
 };
 
@@ -127,39 +126,6 @@ async fn a_killed_worker_loses_at_most_the_chunks_in_flight() {
         "{wasted} wasted, {leased} in flight: {done:#}"
     );
     assert_whole(&stack, &video, &job, &clip).await;
-}
-
-/// A worker started outside of `up`; killed on drop.
-pub(crate) struct Worker(Child);
-
-impl Worker {
-    /// Starts a worker of this name that connects to `control`.
-    pub(crate) async fn start(stack: &Stack, control: &str, name: &str) -> Self {
-        let file = stack.beside().join(format!("{name}.token"));
-        fs::write(&file, stack.rpc().mint("worker").await).expect("write token");
-        let log = File::create(stack.beside().join(format!("{name}.log"))).expect("create log");
-        let child = stack
-            .command("streaming-worker")
-            .arg("run")
-            .env("STREAMING_CONTROL_URLS", format!("http://{control}"))
-            .env("STREAMING_TOKEN_FILE", file)
-            .env("STREAMING_WORKER_NAME", name)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        Self(child.expect("start worker"))
-    }
-
-    fn pid(&self) -> i32 {
-        self.0.id() as i32
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,14 +1,10 @@
 //! Plays a video in headless Chromium (tests/browser/play.mjs) and reports the player's events.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdout, Command},
-};
 
-use super::program;
+use super::node::Node;
 
 /// Time allowed from the start of node to the browser's first report.
 const SLACK: Duration = Duration::from_secs(45);
@@ -32,8 +28,7 @@ pub(crate) struct Play {
 
 /// A running session; dropping it closes the browser.
 pub(crate) struct Session {
-    child: Child,
-    lines: tokio::io::Lines<BufReader<ChildStdout>>,
+    node: Node,
     play: Play,
     seen: Vec<Value>,
 }
@@ -67,7 +62,6 @@ impl Play {
     }
 
     fn begin_with(self, origin: &str, renewal: &Value, fast: &Value) -> Session {
-        let dir = program::repository().join("tests/browser");
         let switches: Vec<Value> =
             self.switches.iter().map(|(at, height)| json!({"at": at, "height": height})).collect();
         let order = json!({
@@ -76,20 +70,7 @@ impl Play {
             "fast": fast,
             "seconds": self.deadline.as_secs(),
         });
-        let chromium =
-            program::tool("chromium").expect("chromium is missing: run `tools/install test`");
-        let mut child = Command::new("node")
-            .env("CHROMIUM", chromium)
-            .arg("play.mjs")
-            .arg(order.to_string())
-            .current_dir(dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start node");
-        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        Session { child, lines, play: self, seen: Vec::new() }
+        Session { node: Node::start("play.mjs", &order), play: self, seen: Vec::new() }
     }
 
     /// Plays to the end.
@@ -116,8 +97,7 @@ impl Session {
     }
 
     async fn next(&mut self) -> Option<Value> {
-        let line = self.lines.next_line().await.expect("read from node")?;
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let event = self.node.read().await?;
         self.seen.push(event.clone());
         Some(event)
     }
@@ -127,7 +107,7 @@ impl Session {
         let limit = self.play.deadline + SLACK;
         let all = async { while self.next().await.is_some() {} };
         tokio::time::timeout(limit, all).await.expect("browser deadline");
-        let status = self.child.wait().await.expect("wait for node");
+        let status = self.node.wait().await;
         assert!(status.success(), "play.mjs ended with {status}: {:#?}", self.seen);
         let summary = self.seen.pop().expect("a summary");
         Report { play: self.play, events: self.seen, summary }

@@ -3,15 +3,11 @@
 //! A script prints one JSON object a line. A line with `ask` is a question, which the test answers
 //! with one line; the script then goes on.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
-};
 
-use super::{program, stack::Stack};
+use super::{node::Node, stack::Stack};
 
 /// From the start of a script until its end.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -19,9 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// A running script; dropping it closes the browser.
 pub(crate) struct Script {
     name: &'static str,
-    child: Child,
-    input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    node: Node,
     printed: Vec<Value>,
 }
 
@@ -33,29 +27,14 @@ impl Script {
             json!({"origin": format!("http://{}", stack.http), "token": stack.token.clone()});
         let fields = extra.as_object().expect("an object").clone();
         order.as_object_mut().expect("an object").extend(fields);
-        let chromium =
-            program::tool("chromium").expect("chromium is missing: run `tools/install test`");
-        let mut child = Command::new("node")
-            .env("CHROMIUM", chromium)
-            .arg(format!("console/{name}"))
-            .arg(order.to_string())
-            .current_dir(program::repository().join("tests/browser"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start node");
-        let input = child.stdin.take().expect("stdin");
-        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        Self { name, child, input, lines, printed: Vec::new() }
+        let node = Node::start(&format!("console/{name}"), &order);
+        Self { name, node, printed: Vec::new() }
     }
 
     /// The next question of the script; `None` when it has ended.
     pub(crate) async fn question(&mut self) -> Option<Value> {
         let next = async {
-            while let Some(line) = self.lines.next_line().await.expect("read from node") {
-                let value: Value =
-                    serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            while let Some(value) = self.node.read().await {
                 self.printed.push(value.clone());
                 if value["ask"].is_string() {
                     return Some(value);
@@ -69,7 +48,7 @@ impl Script {
 
     /// Answers the last question.
     pub(crate) async fn answer(&mut self, answer: &Value) {
-        self.input.write_all(format!("{answer}\n").as_bytes()).await.expect("write to node");
+        self.node.write(answer).await;
     }
 
     /// Waits for the end; panics when the script failed. Returns its lines.
@@ -77,7 +56,7 @@ impl Script {
         if let Some(question) = self.question().await {
             panic!("{} asked: {question}", self.name);
         }
-        let status = self.child.wait().await.expect("wait for node");
+        let status = self.node.wait().await;
         assert!(status.success(), "{} ended with {status}: {:#?}", self.name, self.printed);
         self.printed
     }

@@ -9,10 +9,13 @@ pub(crate) mod client;
 pub(crate) mod clip;
 pub(crate) mod collector;
 pub(crate) mod console;
+pub(crate) mod driver;
 pub(crate) mod flaky;
 pub(crate) mod fleet;
 pub(crate) mod m3u8;
 pub(crate) mod minio;
+pub(crate) mod nginx;
+pub(crate) mod node;
 pub(crate) mod picture;
 pub(crate) mod port;
 pub(crate) mod powercut;
@@ -22,6 +25,7 @@ pub(crate) mod proxy;
 pub(crate) mod rpc;
 pub(crate) mod script;
 pub(crate) mod stack;
+pub(crate) mod worker;
 
 use std::time::{Duration, Instant};
 

@@ -4,11 +4,14 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{
-    PAGE_DEADLINE,
+use super::PAGE_DEADLINE;
+use crate::harness::{
+    client::Client,
+    clip::Numbered,
     driver::{Driver, events, number},
+    program,
+    stack::Stack,
 };
-use crate::harness::{client::Client, clip::Numbered, program, stack::Stack};
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const SECONDS: u32 = 40;

@@ -1,85 +1,65 @@
 //! Drives pages of the service in headless Chromium (tests/browser/player/drive.mjs).
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
-};
 
-use crate::harness::{eventually, program};
+use super::{eventually, node::Node};
 
 /// The time for one command, from the start of the browser on.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A browser with named pages; dropping it closes the browser.
-pub(super) struct Driver {
-    _child: Child,
-    input: ChildStdin,
-    lines: tokio::io::Lines<BufReader<ChildStdout>>,
+pub(crate) struct Driver {
+    node: Node,
     last: u64,
     /// The origin of the embedding page.
-    pub(super) foreign: String,
+    pub(crate) foreign: String,
 }
 
 impl Driver {
     /// Starts the browser; `address` is the data plane's `host:port`.
-    pub(super) async fn start(address: &str) -> Self {
-        let chromium =
-            program::tool("chromium").expect("chromium is missing: run `tools/install test`");
-        let mut child = Command::new("node")
-            .env("CHROMIUM", chromium)
-            .arg("player/drive.mjs")
-            .arg(json!({ "origin": format!("http://{address}") }).to_string())
-            .current_dir(program::repository().join("tests/browser"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start node");
-        let input = child.stdin.take().expect("stdin");
-        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let mut driver = Self { _child: child, input, lines, last: 0, foreign: String::new() };
+    pub(crate) async fn start(address: &str) -> Self {
+        let order = json!({ "origin": format!("http://{address}") });
+        let node = Node::start("player/drive.mjs", &order);
+        let mut driver = Self { node, last: 0, foreign: String::new() };
         let hello = driver.reply(0).await;
         driver.foreign = hello["foreign"].as_str().expect("the embedding origin").to_owned();
         driver
     }
 
     /// Performs one operation of drive.mjs on a page; panics if it fails.
-    pub(super) async fn act(&mut self, page: &str, op: &str, mut given: Value) -> Value {
+    pub(crate) async fn act(&mut self, page: &str, op: &str, mut given: Value) -> Value {
         self.last += 1;
         given["id"] = json!(self.last);
         given["page"] = json!(page);
         given["op"] = json!(op);
-        self.input.write_all(format!("{given}\n").as_bytes()).await.expect("write to node");
+        self.node.write(&given).await;
         self.reply(self.last).await
     }
 
     async fn reply(&mut self, id: u64) -> Value {
-        let line = tokio::time::timeout(COMMAND_DEADLINE, self.lines.next_line());
-        let line = line.await.expect("browser deadline").expect("read from node");
-        let line = line.expect("drive.mjs ended early");
-        let reply: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        assert_eq!(reply["id"], id, "{line}");
+        let reply = tokio::time::timeout(COMMAND_DEADLINE, self.node.read());
+        let reply = reply.await.expect("browser deadline").expect("drive.mjs ended early");
+        assert_eq!(reply["id"], id, "{reply}");
         assert!(reply["error"].is_null(), "{}", reply["error"].as_str().unwrap_or_default());
         reply["value"].clone()
     }
 
     /// Opens a page and returns its HTTP status.
-    pub(super) async fn open(&mut self, page: &str, path: &str, mut given: Value) -> Value {
+    pub(crate) async fn open(&mut self, page: &str, path: &str, mut given: Value) -> Value {
         given["path"] = json!(path);
         self.act(page, "open", given).await["status"].clone()
     }
 
     /// The current state of a page, and the events of its media element since the last call.
-    pub(super) async fn state(&mut self, page: &str) -> Value {
+    pub(crate) async fn state(&mut self, page: &str) -> Value {
         self.act(page, "state", json!({})).await
     }
 
     /// Waits until the state of a page satisfies `look`; returns that state with all events since
     /// the call.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &mut self,
         page: &str,
         what: &str,
@@ -101,13 +81,13 @@ impl Driver {
     }
 
     /// Panics if a page failed to run a script, violated its policy or left its origin.
-    pub(super) async fn assert_clean(&mut self, page: &str) {
+    pub(crate) async fn assert_clean(&mut self, page: &str) {
         let problems = self.act(page, "problems", json!({})).await;
         assert_eq!(problems, json!([]), "{page}");
     }
 
     /// The number that the picture or a tile shows; `None` if it is unreadable.
-    pub(super) async fn number(&mut self, page: &str, tile: Value) -> Option<u16> {
+    pub(crate) async fn number(&mut self, page: &str, tile: Value) -> Option<u16> {
         let blocks = self.act(page, "blocks", json!({ "tile": tile })).await;
         let levels = blocks.as_array().expect("a list").iter();
         let mut gray = 0_u16;
@@ -126,12 +106,12 @@ impl Driver {
 }
 
 /// A number of a state; not a number if it is absent.
-pub(super) fn number(state: &Value, key: &str) -> f64 {
+pub(crate) fn number(state: &Value, key: &str) -> f64 {
     state[key].as_f64().unwrap_or(f64::NAN)
 }
 
 /// The events of one kind in a state.
-pub(super) fn events<'a>(state: &'a Value, kind: &str) -> Vec<&'a Value> {
+pub(crate) fn events<'a>(state: &'a Value, kind: &str) -> Vec<&'a Value> {
     let all = state["events"].as_array().into_iter().flatten();
     all.filter(|event| event["kind"] == kind).collect()
 }
