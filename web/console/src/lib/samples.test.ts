@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { append, columns, nextSample, type Sample, SAMPLE_SECONDS, SAMPLES_MAX } from './samples';
+import { append, columns, nextSample, tickLabels, type Sample, SAMPLE_SECONDS, SAMPLES_MAX } from './samples';
 
 describe('samples', () => {
   it('forget the oldest ones after an hour', () => {
@@ -19,6 +19,14 @@ describe('samples', () => {
       [null, null],
       [5, 6]
     ]);
+  });
+});
+
+describe('the labels of an axis', () => {
+  it('leave out what lies between whole numbers', () => {
+    const rounded = (value: number) => value.toFixed(0);
+    expect(tickLabels([0, 0.5, 1], rounded, true)).toEqual(['0', '', '1']);
+    expect(tickLabels([0, 0.5], String, false)).toEqual(['0', '0.5']);
   });
 });
 

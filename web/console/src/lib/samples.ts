@@ -27,6 +27,11 @@ export function columns(
   return [samples.map((sample) => sample.at), ...values];
 }
 
+/** The labels of an axis; between whole numbers there are none, because a rounded label would stand for another value. */
+export function tickLabels(ticks: readonly number[], format: (value: number) => string, whole: boolean): string[] {
+  return ticks.map((tick) => (whole && !Number.isInteger(tick) ? '' : format(tick)));
+}
+
 /**
  * Seconds until the next sample. `limit` is the rate limit in the last reply, `null` if it had
  * none: requests come back evenly, the whole limit within `resetSeconds`.
