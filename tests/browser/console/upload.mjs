@@ -70,6 +70,13 @@ async function aDroppedFilePlaysInPlaceAndTheNumberShownIsTheMeasuredOne() {
   assert.equal(shown.toFixed(1), video.body.playableSeconds.toFixed(1));
 }
 
+async function aVideoThatBecomesPrivatePlaysWithAToken() {
+  const card = page.getByRole('article').filter({ has: page.locator('stream-player') }).first();
+  await card.getByLabel('Visibility').selectOption('private');
+  await card.locator('stream-player[src*="token="]').waitFor();
+  await eventually('it plays', () => card.locator('stream-player').evaluate((player) => player.currentTime > 0.5), 30);
+}
+
 /** Offsets of the parts that the browser began to send, in order. */
 function recordParts() {
   const parts = [];
@@ -174,6 +181,7 @@ async function aQueueWaitsOutTheLimitOnNewUploads() {
 await run(
   signIn,
   aDroppedFilePlaysInPlaceAndTheNumberShownIsTheMeasuredOne,
+  aVideoThatBecomesPrivatePlaysWithAToken,
   anUploadSurvivesALostNetworkARestartAndAReload,
   pausingStopsAndCancellingLeavesNothingBehind,
   aQueueWaitsOutTheLimitOnNewUploads
