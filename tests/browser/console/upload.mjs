@@ -168,6 +168,16 @@ async function pausingStopsAndCancellingLeavesNothingBehind() {
   await cdp.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
 }
 
+async function aFileThatIsNotAVideoIsExplained() {
+  const buffer = Buffer.from('This is a text and not a video. '.repeat(100));
+  await page.locator('input[type=file]').first().setInputFiles({ name: 'text.mp4', mimeType: 'video/mp4', buffer });
+  const card = item('text');
+  await card.getByText('Failed: unsupported or corrupt media file').waitFor({ timeout: 60_000 });
+  await card.getByText('Choose another file').waitFor();
+  assert(!(await card.innerText()).includes('This link works already'));
+  assert.deepEqual(await console_.axe(), []);
+}
+
 async function aQueueWaitsOutTheLimitOnNewUploads() {
   const files = readdirSync(order.small).map((name) => join(order.small, name));
   await page.locator('input[type=file]').first().setInputFiles(files);
@@ -184,5 +194,6 @@ await run(
   aVideoThatBecomesPrivatePlaysWithAToken,
   anUploadSurvivesALostNetworkARestartAndAReload,
   pausingStopsAndCancellingLeavesNothingBehind,
+  aFileThatIsNotAVideoIsExplained,
   aQueueWaitsOutTheLimitOnNewUploads
 );

@@ -24,6 +24,8 @@ const upload: Messages['upload'] = {
   resumeAll: 'Alle fortsetzen',
   link: 'Link',
   linkHint: 'Dieser Link gilt schon: Die Seite füllt sich, sobald das Video spielt.',
+  rejectedTodo: 'Aus dieser Datei kann nichts gespielt werden. Wählen Sie eine andere, und löschen Sie diesen Eintrag auf der Seite des Videos.',
+  failedTodo: 'Öffnen Sie das Video, um zu sehen, warum die Kodierung scheiterte, und um sie zu wiederholen.',
   linkPrivate: 'Privat: Zuschauer brauchen zusätzlich ein Playback-Token.',
   open: 'Video öffnen',
   progress: (name) => `Upload von ${name}`,

@@ -23,6 +23,8 @@ const upload = {
   resumeAll: 'Resume all',
   link: 'Link',
   linkHint: 'This link works already: it fills itself as soon as the video plays.',
+  rejectedTodo: 'Nothing of this file can be played. Choose another file, and delete this entry on the page of the video.',
+  failedTodo: 'Open the video to see why encoding failed, and to try again.',
   linkPrivate: 'Private: a viewer also needs a playback token.',
   open: 'Open video',
   progress: (name: string) => `Upload of ${name}`,
