@@ -4,6 +4,7 @@
 //! Times are those of docs/player.md; a test allows three times as much, because other tests run
 //! beside it.
 
+mod embeds;
 mod features;
 
 use std::time::{Duration, Instant};

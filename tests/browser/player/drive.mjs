@@ -1,5 +1,5 @@
 // Opens pages of the service in headless Chromium and performs commands: one JSON object a line on standard input, one
-// reply a line on standard output. Judging is the caller's business (tests/e2e/player/driver.rs).
+// reply a line on standard output. Judging is the caller's business (tests/e2e/harness/driver.rs).
 //
 //   node drive.mjs '{"origin": "http://127.0.0.1:8080"}'
 //   {"id": 1, "op": "open", "page": "a", "path": "/watch/ID?muted=1"}
@@ -72,6 +72,8 @@ const operations = {
   open,
   state: ({ page }) => frame(page).evaluate(() => window.observed.state()),
   problems: ({ page }) => problems.get(page),
+  // The address in the frame and the number of players there.
+  frame: async ({ page }) => ({ url: frame(page).url(), players: await frame(page).locator("stream-player").count() }),
   // The promise of play() is pending as long as nothing can be played.
   play: ({ page }) => frame(page).evaluate(() => void document.querySelector("stream-player").play().catch(() => {})),
   pause: ({ page }) => frame(page).evaluate(() => document.querySelector("stream-player").pause()),

@@ -1,5 +1,7 @@
 /** The attributes of `<stream-player>`. docs/player.md describes them. */
 
+import { parseTime } from './time';
+
 /** The attributes whose changes the element observes. */
 export const ATTRIBUTES = [
   'src', 'events', 'duration', 'state', 'poster', 'poster-off', 'storyboard', 'title', 'video', 'lang', 'controls', 'loop', 'muted'
@@ -23,4 +25,10 @@ export function playlistOf(element: Element): string | null {
   if (src || !events) return src;
   const base = new URL(events, document.baseURI);
   return new URL(`hls/playlist.m3u8${base.search}`, base).href;
+}
+
+/** The time in an attribute, in seconds; null if it is absent or invalid, or past the end. */
+export function timeOf(element: Element & { readonly duration: number }, name: 't' | 'end'): number | null {
+  const time = parseTime(element.getAttribute(name));
+  return time !== null && !(time >= element.duration) ? time : null;
 }

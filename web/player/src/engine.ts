@@ -19,6 +19,8 @@ export interface EngineEvents {
   onLoaded(): void;
   /** Nothing more is loaded. */
   onProblem(problem: Problem): void;
+  /** The address with the newest playback token, for each request. */
+  fresh(url: string): string;
 }
 
 /** A rendition that the viewer may choose. */
@@ -35,7 +37,7 @@ const LISTING_INTERVAL_MS = 4000;
 const MEDIA_ERROR_INTERVAL_MS = 10_000;
 
 /** The settings of hls.js for a video of the service. */
-function settings(startAt: number, contentId: string): Partial<HlsConfig> {
+function settings(startAt: number, contentId: string, fresh: EngineEvents['fresh']): Partial<HlsConfig> {
   return {
     startPosition: startAt,
     // Not a number: hls.js then never moves playback towards the end of a growing playlist, not even after a stall
@@ -44,6 +46,7 @@ function settings(startAt: number, contentId: string): Partial<HlsConfig> {
     lowLatencyMode: false,
     backBufferLength: 90,
     cmcd: { contentId },
+    xhrSetup: (xhr, url) => xhr.open('GET', fresh(url), true),
     // Text tracks are <track> elements with their own files; encryption and interstitials do not occur.
     subtitleStreamController: undefined,
     subtitleTrackController: undefined,
@@ -79,7 +82,7 @@ export class Engine {
   ) {
     if (duration !== null) this.overrides.duration = duration;
     if (this.usesHls) {
-      this.hls = this.begin(settings(startAt, contentId));
+      this.hls = this.begin(settings(startAt, contentId, events.fresh));
     } else if (media.canPlayType('application/vnd.apple.mpegurl')) {
       this.beginNative(startAt);
     } else {
@@ -115,7 +118,7 @@ export class Engine {
       this.events.onChange();
     }, { once: true });
     media.addEventListener('progress', this.arrived);
-    media.src = this.url;
+    media.src = this.events.fresh(this.url);
   }
 
   private readonly arrived = () => {
@@ -195,7 +198,7 @@ export class Engine {
     clearTimeout(this.listingTimer);
     this.listingTimer = setTimeout(async () => {
       this.listedAt = performance.now();
-      const listing = await readListing(this.url);
+      const listing = await readListing(this.events.fresh(this.url));
       const { hls } = this;
       if (!listing || !hls || hls.levels.length === 0) return;
       this.listedRenditions = new Set(listing.levels.map((level) => rendition(level.uri)));

@@ -9,6 +9,17 @@ import { backoff, problemOf, type Problem } from './retry';
  */
 const HIDDEN_MS = 10_000;
 
+/** The player that the events are for. */
+export interface Listener {
+  onGrowth(growth: Growth): void;
+  /** The service refuses the stream, or does not answer. */
+  onProblem(problem: Problem): void;
+  /** Whether the video plays. */
+  playing(): boolean;
+  /** An address with the newest playback token. */
+  fresh(url: string): string;
+}
+
 /** Reads the events and reconnects by itself, until it is closed. */
 export class VideoEvents {
   private source: EventSource | null = null;
@@ -18,13 +29,10 @@ export class VideoEvents {
 
   constructor(
     private readonly url: string,
-    private readonly onGrowth: (growth: Growth) => void,
-    /** The service refuses the stream, or does not answer. */
-    private readonly onProblem: (problem: Problem) => void,
-    private readonly playing: () => boolean
+    private readonly user: Listener
   ) {
     document.addEventListener('visibilitychange', this.attend);
-    if (document.hidden && !playing()) this.attend();
+    if (document.hidden && !user.playing()) this.attend();
     else this.open();
   }
 
@@ -36,7 +44,7 @@ export class VideoEvents {
 
   /** Pauses the stream in the background, unless the video plays. */
   private rest(): void {
-    if (this.playing()) {
+    if (this.user.playing()) {
       if (!this.source) this.open();
       return;
     }
@@ -45,12 +53,12 @@ export class VideoEvents {
 
   private open(): void {
     clearTimeout(this.timer);
-    const source = new EventSource(this.url);
+    const source = new EventSource(this.user.fresh(this.url));
     this.source = source;
     source.addEventListener('state', (event) => {
       this.failures = 0;
       const growth = parseGrowth((event as MessageEvent<string>).data);
-      if (growth) this.onGrowth(growth);
+      if (growth) this.user.onGrowth(growth);
     });
     source.addEventListener('error', () => {
       // The browser reconnects after a broken connection, but not after an HTTP error.
@@ -62,9 +70,9 @@ export class VideoEvents {
 
   /** An EventSource does not reveal why the service refused it. */
   private async explain(source: EventSource): Promise<void> {
-    const reply = await fetch(this.url).catch(() => null);
+    const reply = await fetch(this.user.fresh(this.url)).catch(() => null);
     await reply?.body?.cancel().catch(() => undefined);
-    if (this.source === source && !reply?.ok) this.onProblem(problemOf(reply?.status));
+    if (this.source === source && !reply?.ok) this.user.onProblem(problemOf(reply?.status));
   }
 
   private end(): void {

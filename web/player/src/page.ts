@@ -13,7 +13,7 @@ document.documentElement.classList.toggle('embedded', embedded);
  * playable names neither.
  */
 async function fill(element: StreamPlayer): Promise<void> {
-  const reply = await fetch(location.href, { headers: { Accept: 'text/html' } }).catch(() => null);
+  const reply = await fetch(element.fresh(location.href), { headers: { Accept: 'text/html' } }).catch(() => null);
   if (!reply?.ok) return;
   const now = new DOMParser().parseFromString(await reply.text(), 'text/html');
   document.title = now.title;

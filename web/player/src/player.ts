@@ -5,7 +5,7 @@ import { Engine } from './engine';
 import { VideoEvents } from './events';
 import { complete, reachable, type Growth } from './growth';
 import { actions } from './actions';
-import { ATTRIBUTES, contentOf, flag, playlistOf } from './attributes';
+import { ATTRIBUTES, contentOf, flag, playlistOf, timeOf } from './attributes';
 import { press } from './keys';
 import { catalogues, language, type Messages } from './messages';
 import { show, type Situation } from './notices';
@@ -15,10 +15,10 @@ import { backoff, passes, type Problem } from './retry';
 import { Settings } from './settings';
 import './seek-bar';
 import { createStore } from './store';
-import { parseStoryboard, type Tile } from './storyboard';
+import { readStoryboard, type Tile } from './storyboard';
 import { build, type Parts } from './template';
 import { TextTracks } from './text';
-import { parseTime } from './time';
+import { PlaybackTokens } from './token';
 
 /** A segment that an event has announced for this long is reachable, also if the chosen rung does not list it yet. */
 const ANNOUNCED_MS = 1500;
@@ -37,6 +37,9 @@ export class StreamPlayer extends HTMLElement {
   private settings!: Settings;
   private resume!: Resume;
   private stream: VideoEvents | null = null;
+  private readonly tokens = new PlaybackTokens();
+  /** An address of the video with the newest playback token. */
+  readonly fresh = (url: string): string => this.tokens.fresh(url);
   private growth: Growth | null = null;
   private growthAt = 0;
   /** The remembered position, which is not encoded yet. */
@@ -59,12 +62,13 @@ export class StreamPlayer extends HTMLElement {
     video.muted = flag(this, 'muted') || flag(this, 'autoplay');
     video.loop = flag(this, 'loop') && !this.hasAttribute('end');
     video.playbackRate = video.defaultPlaybackRate = preferences.speed;
-    this.text = new TextTracks(video, this.shadowRoot!, () => this.getAttribute('cc'), () => this.audioLanguage);
+    this.text = new TextTracks(video, this.shadowRoot!, () => this.getAttribute('cc'), () => this.audioLanguage, this.fresh);
     this.settings = new Settings(this.parts.panel, this.parts.settings, this);
     this.resume = new Resume(this, this.parts, this.life.signal);
     controller.mediaStore = createStore(video, this, this);
     controller.fullscreenElement = this;
     this.listen(this.life.signal);
+    this.tokens.adopt(playlistOf(this));
     this.showPoster();
     void this.loadStoryboard();
     this.connect();
@@ -85,6 +89,7 @@ export class StreamPlayer extends HTMLElement {
     this.life = null;
     this.stream?.close();
     this.stream = null;
+    this.tokens.adopt(null);
     this.stopPlayback();
     clearTimeout(this.retryTimer);
     clearInterval(this.ticker);
@@ -93,6 +98,7 @@ export class StreamPlayer extends HTMLElement {
 
   attributeChangedCallback(name: string, before: string | null, now: string | null): void {
     if (!this.life || before === now) return;
+    this.tokens.adopt(playlistOf(this));
     switch (name) {
       case 'src':
       case 'video':
@@ -199,7 +205,12 @@ export class StreamPlayer extends HTMLElement {
     // A complete video does not change any more.
     const complete = this.getAttribute('state') === 'ready' && this.hasAttribute('src');
     this.stream = url && !complete
-      ? new VideoEvents(url, (growth) => this.grow(growth), (problem) => this.engine || this.fail(problem), () => !this.video.paused)
+      ? new VideoEvents(url, {
+          onGrowth: (growth) => this.grow(growth),
+          onProblem: (problem) => this.engine || this.fail(problem),
+          playing: () => !this.video.paused,
+          fresh: this.fresh
+        })
       : null;
   }
 
@@ -227,23 +238,19 @@ export class StreamPlayer extends HTMLElement {
     const state = this.growth?.state ?? this.getAttribute('state') ?? (this.hasAttribute('src') ? 'growing' : 'waiting');
     const playable = state === 'growing' || state === 'ready' || (state === 'failed' && (this.growth ? this.growth.edge > 0 : this.hasAttribute('src')));
     if (!source || this.engine || !playable) return;
-    const start = this.validTime('t') ?? 0;
+    const start = timeOf(this, 't') ?? 0;
     if (start > 0 && state !== 'ready') this.pending = start;
     const known = Number.isFinite(this.duration) ? this.duration : null;
     this.engine = new Engine(this.video, source, this.contentId, state === 'ready' ? start : 0, known, {
       onChange: () => this.changed(),
       onLoaded: () => this.problem && this.recover(),
       onText: (tracks) => this.text.add(tracks),
-      onProblem: (problem) => this.fail(problem)
+      onProblem: (problem) => this.fail(problem),
+      fresh: this.fresh
     });
     if (!this.hasAttribute('t') && !flag(this, 'autoplay')) this.resume.offer();
     if (flag(this, 'autoplay')) void this.video.play().catch(() => undefined);
     this.dispatchEvent(new Event('playable'));
-  }
-
-  private validTime(name: 't' | 'end'): number | null {
-    const time = parseTime(this.getAttribute(name));
-    return time !== null && (Number.isNaN(this.duration) || time < this.duration) ? time : null;
   }
 
   private stopPlayback(): void {
@@ -319,9 +326,9 @@ export class StreamPlayer extends HTMLElement {
     const { video } = this;
     const [before, now] = [this.lastTime, video.currentTime];
     this.lastTime = now;
-    const end = this.validTime('end');
+    const end = timeOf(this, 'end');
     if (end !== null && before < end && now >= end && now - before < 2 && !video.paused) {
-      if (flag(this, 'loop')) this.seek(this.validTime('t') ?? 0);
+      if (flag(this, 'loop')) this.seek(timeOf(this, 't') ?? 0);
       else video.pause();
     }
     this.refresh();
@@ -347,17 +354,14 @@ export class StreamPlayer extends HTMLElement {
 
   private showPoster(): void {
     const poster = flag(this, 'poster-off') ? null : this.getAttribute('poster');
-    if (poster) this.video.poster = poster;
-    else this.video.removeAttribute('poster');
+    this.video.poster = poster ?? '';
   }
 
   private async loadStoryboard(): Promise<void> {
     const url = this.getAttribute('storyboard');
     this.tiles = [];
-    if (!url) return;
-    const reply = await fetch(url).catch(() => null);
-    const text = reply?.ok ? await reply.text() : '';
-    if (url === this.getAttribute('storyboard')) this.tiles = parseStoryboard(text, new URL(url, document.baseURI).href);
+    const tiles = url ? await readStoryboard(url, this.fresh) : [];
+    if (url === this.getAttribute('storyboard')) this.tiles = tiles;
   }
 
   private get situation(): Situation {

@@ -13,6 +13,8 @@ export interface Decisions {
   /** The whole duration in seconds; not a number while it is unknown. */
   readonly duration: number;
   readonly tiles: readonly Tile[];
+  /** An address with the newest playback token. */
+  fresh(url: string): string;
   /** Shows the text track of the last choice, or hides it. */
   toggleText(): void;
 }
@@ -47,7 +49,7 @@ export function createStore(media: HTMLVideoElement, fullscreenElement: HTMLElem
       const tile = typeof detail === 'number' ? tileAt(player.tiles, detail) : null;
       return {
         mediaPreviewTime: detail ?? undefined,
-        mediaPreviewImage: tile?.url,
+        mediaPreviewImage: tile ? player.fresh(tile.url) : undefined,
         mediaPreviewCoords: tile?.box,
         mediaPreviewChapter: ''
       };

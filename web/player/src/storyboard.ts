@@ -49,3 +49,9 @@ export function tileAt(tiles: readonly Tile[], time: number): Tile | null {
   }
   return tiles[low] ?? null;
 }
+
+/** Reads a storyboard; empty if it cannot be read. `fresh` puts the newest playback token into an address. */
+export async function readStoryboard(url: string, fresh: (url: string) => string): Promise<Tile[]> {
+  const reply = await fetch(fresh(url)).catch(() => null);
+  return reply?.ok ? parseStoryboard(await reply.text(), new URL(url, document.baseURI).href) : [];
+}

@@ -63,7 +63,8 @@ export class TextTracks {
     private readonly media: HTMLVideoElement,
     root: ShadowRoot,
     private readonly cc: () => string | null,
-    private readonly audioLanguage: () => string
+    private readonly audioLanguage: () => string,
+    private readonly fresh: (url: string) => string
   ) {
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.sheet];
     this.style(preferences.textStyle);
@@ -127,6 +128,8 @@ export class TextTracks {
     const shown = this.current ?? forced?.id ?? null;
     for (const [id, element] of this.elements) {
       const mode = id === shown ? 'showing' : 'disabled';
+      const url = this.fresh(element.src);
+      if (mode === 'showing' && element.readyState !== HTMLTrackElement.LOADED && url !== element.src) element.src = url;
       if (element.track.mode !== mode) element.track.mode = mode;
     }
   }
