@@ -85,6 +85,59 @@ pub(crate) fn store_bytes(plane: &Plane, upload: &v1::Upload, bytes: &[u8]) {
 }
 
 #[tokio::test]
+async fn an_upload_that_is_begun_again_by_its_name_is_the_same_one() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let named = |key: &str, length: u64| v1::BeginUploadRequest {
+        length: Some(length),
+        bytes_max: length,
+        resumable: true,
+        metadata: "title YSBjbGlw".to_owned(),
+        idempotency_key: key.to_owned(),
+        ..v1::BeginUploadRequest::default()
+    };
+    let begin = async |caller: &Caller, request: v1::BeginUploadRequest| {
+        let begun = caller.uploads().begin_upload(caller.ask(request)).await;
+        begun.map(|reply| reply.into_inner().upload.unwrap()).map_err(problem)
+    };
+    // All at once, as after a lost reply whose request still runs.
+    let all = join_all((0..4).map(|_| begin(&caller, named("one", 10)))).await;
+    let all: Vec<v1::Upload> = all.into_iter().map(Result::unwrap).collect();
+    assert!(all.iter().all(|upload| *upload == all[0]), "{all:?}");
+    let listed = caller.videos().list_videos(caller.ask(v1::ListVideosRequest::default())).await;
+    assert_eq!(listed.unwrap().into_inner().videos.len(), 1);
+    // Names belong to a subject of a tenant.
+    let others = [
+        begin(&caller, named("two", 10)).await.unwrap(),
+        begin(&plane.caller_of(Role::Editor, "theirs"), named("one", 10)).await.unwrap(),
+        begin(&plane.caller(Role::Admin), named("one", 10)).await.unwrap(),
+    ];
+    assert!(others.iter().all(|other| other.upload_id != all[0].upload_id), "{others:?}");
+    let differs = begin(&caller, named("one", 11)).await.unwrap_err();
+    assert_eq!(differs.code, Code::Conflict);
+    let metadata = v1::BeginUploadRequest { metadata: String::new(), ..named("one", 10) };
+    assert_eq!(begin(&caller, metadata).await.unwrap_err().code, Code::Conflict);
+    for bad in [
+        named(&"x".repeat(256), 10),
+        v1::BeginUploadRequest { resumable: false, ..named("one", 10) },
+        v1::BeginUploadRequest { writer: Uuid::new_v4().to_string(), ..named("one", 10) },
+    ] {
+        let rejected = begin(&caller, bad).await.unwrap_err();
+        assert_eq!(rejected.violations[0].field, "idempotency_key", "{rejected:?}");
+    }
+    let abort =
+        v1::AbortUploadRequest { upload_id: all[0].upload_id.clone(), ..Default::default() };
+    caller.uploads().abort_upload(caller.ask(abort)).await.unwrap();
+    let gone = begin(&caller, named("one", 10)).await;
+    // Until the row is swept; afterwards the name is free.
+    assert!(gone.is_err_and(|problem| problem.code == Code::Conflict));
+    let listed = caller.videos().list_videos(caller.ask(v1::ListVideosRequest::default())).await;
+    let left = listed.unwrap().into_inner().videos;
+    assert!(left.iter().all(|video| video.video_id != all[0].video_id), "no second video is left");
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn one_writer_at_a_time_advances_an_upload_from_its_offset() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);

@@ -27,7 +27,7 @@ const API_EXPOSED: &str = "Content-Range, Content-Length, Content-Encoding, ETag
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, Range, If-Range, If-Match, \
     If-None-Match, Last-Event-ID, Cache-Control, Traceparent, Tracestate, X-Requested-With, \
     X-HTTP-Method-Override, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, \
-    Upload-Defer-Length, Upload-Checksum, Upload-Concat, \
+    Upload-Defer-Length, Upload-Checksum, Upload-Concat, Idempotency-Key, \
     CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status";
 /// How long a browser may cache the response to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";

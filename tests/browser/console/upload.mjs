@@ -1,5 +1,5 @@
-// Uploads in the console: a dropped file plays seconds later; an upload survives a lost network, a restart of the service and
-// a reload; a queue waits out the limit on new uploads. ORDER also has `clip` (a video), `large` and `other` (two
+// Uploads in the console: a dropped file plays seconds later; an upload survives a lost reply, a lost network, a restart of
+// the service and a reload; a queue waits out the limit on new uploads. ORDER also has `clip` (a video), `large` and `other` (two
 // videos of about 48 MB) and `small` (a folder of six files that differ).
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -75,6 +75,25 @@ async function aVideoThatBecomesPrivatePlaysWithAToken() {
   await card.getByLabel('Visibility').selectOption('private');
   await card.locator('stream-player[src*="token="]').waitFor();
   await eventually('it plays', () => card.locator('stream-player').evaluate((player) => player.currentTime > 0.5), 30);
+}
+
+async function aLostReplyToTheFirstRequestLeavesOneUpload() {
+  const [name, replies] = ['Without a reply', []];
+  await context.route('**/api/uploads', async (route) => {
+    if (route.request().method() !== 'POST') return route.continue();
+    const response = await route.fetch();
+    replies.push([response.status(), response.headers()['video-id']]);
+    return replies.length === 1 ? route.abort('connectionreset') : route.fulfill({ response });
+  });
+  const file = { name: `${name}.mp4`, mimeType: 'video/mp4', buffer: readFileSync(order.clip) };
+  await page.locator('input[type=file]').first().setInputFiles(file);
+  await item(name).getByText('Open video').waitFor({ timeout: 60_000 });
+  await context.unroute('**/api/uploads');
+  assert.equal(replies.length, 2);
+  assert.deepEqual(replies[0], replies[1]);
+  assert.equal(replies[0][0], 201);
+  const { videos } = (await rest('GET', '/api/videos?pageSize=100')).body;
+  assert.equal(videos.filter(({ title }) => title === name).length, 1, 'one video');
 }
 
 /** Offsets of the parts that the browser began to send, in order. */
@@ -192,6 +211,7 @@ await run(
   signIn,
   aDroppedFilePlaysInPlaceAndTheNumberShownIsTheMeasuredOne,
   aVideoThatBecomesPrivatePlaysWithAToken,
+  aLostReplyToTheFirstRequestLeavesOneUpload,
   anUploadSurvivesALostNetworkARestartAndAReload,
   pausingStopsAndCancellingLeavesNothingBehind,
   aFileThatIsNotAVideoIsExplained,

@@ -6,7 +6,7 @@ use api::{
 };
 use authz::Principal;
 use media::{UploadId, VideoId};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::{has_source, lease_authorization::grant, open, progress::writer};
 use crate::{
@@ -26,6 +26,8 @@ use crate::{
 
 /// Maximum size of the client's upload metadata.
 const METADATA_BYTES_MAX: usize = 32 << 10;
+/// Maximum size of a client's own name of an upload.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// Begins an upload for a reserved video or a new one.
 pub(super) async fn begin(
@@ -45,10 +47,17 @@ pub(super) async fn begin(
             (new.id, new.store.clone(), Some(new))
         }
     };
-    let new = new_upload(video_id, store, principal, &message)?;
+    let mut new = new_upload(video_id, store, principal, &message)?;
+    let repeatable = !message.idempotency_key.is_empty();
+    if repeatable {
+        new.id = named(principal, &message)?;
+    }
     let policy = &app.policy.uploads;
     // A single transaction, so that the quota's lock is held until the new row is visible.
     let begun = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
+        if repeatable && let Some(known) = repeated(tx, &new).await? {
+            return Ok(known.map(|known| (Some(known), 0)));
+        }
         row(tx, policy, &owner, new_video.as_ref(), &new).await
     });
     let (begun, dropped) = begun.await??;
@@ -84,12 +93,58 @@ async fn row(
         videos::create(tx, owner, video).await?;
     }
     let begun = sessions::begin(tx, new, policy.timeouts).await?;
+    if begun.is_none() && new_video.is_some() {
+        return Ok(Err(used("has expired or was aborted")));
+    }
     if new.auto_transcode && begun.is_some() {
         videos::request_transcode(tx, new.video).await?;
     }
     let (keep, bytes_max) = policy.rejected_sources();
     let dropped = probes::drop_rejected(tx, keep, bytes_max).await?;
     Ok(Ok((begun, dropped)))
+}
+
+/// The id of the upload that a client has named: the same for each call of the subject.
+fn named(principal: &Principal, message: &v1::BeginUploadRequest) -> Result<UploadId, Problem> {
+    let invalid = |text: String| Problem::field("idempotency_key", text);
+    let key = message.idempotency_key.as_str();
+    if key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(invalid(format!("is longer than {IDEMPOTENCY_KEY_BYTES_MAX} bytes")));
+    }
+    if !message.resumable || !message.video_id.is_empty() || !message.writer.is_empty() {
+        let text = "requires a resumable upload of a new video, without a writer";
+        return Err(invalid(text.to_owned()));
+    }
+    let mut name = blake3::Hasher::new_derive_key("streaming-service upload by idempotency key");
+    for part in [principal.tenant.as_str(), &principal.subject, key] {
+        name.update(&part.len().to_be_bytes()).update(part.as_bytes());
+    }
+    let mut bytes = [0; 16];
+    name.finalize_xof().fill(&mut bytes);
+    Ok(UploadId::new(Builder::from_custom_bytes(bytes).into_uuid()))
+}
+
+/// The upload that an earlier call with the same name began, if any.
+async fn repeated(
+    tx: &Transaction<'_>,
+    new: &NewUpload,
+) -> Result<Option<Result<UploadSession, Problem>>, DbError> {
+    // Locks out calls that begin uploads at the same time.
+    sessions::open(tx, &new.tenant).await?;
+    let known = sessions::get(tx, &new.tenant, new.id).await?;
+    let same = |known: UploadSession| {
+        if known.length == new.length && known.metadata == new.metadata {
+            Ok(known)
+        } else {
+            Err(used("has another length or other metadata"))
+        }
+    };
+    Ok(known.map(same))
+}
+
+fn used(text: &str) -> Problem {
+    let text = format!("the upload for which the idempotency key was used {text}");
+    Problem::new(Code::Conflict, text)
 }
 
 fn new_video(app: &AppState, message: &v1::BeginUploadRequest) -> Result<NewVideo, Problem> {

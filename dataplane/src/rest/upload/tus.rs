@@ -122,9 +122,14 @@ async fn create(
             return Err(Problem::at(Code::TooLarge, "Upload-Length", text));
         }
     };
+    let idempotency_key = headers::idempotency_key(headers)?;
     let metadata = headers::text(headers, headers::METADATA)?.unwrap_or_default();
     let about = UploadMetadata::read(metadata)?;
     let with_upload = !body.is_at_end().await;
+    if with_upload && !idempotency_key.is_empty() {
+        let text = "is not supported together with a body";
+        return Err(Problem::at(Code::Malformed, "Idempotency-Key", text));
+    }
     let checksum = if with_upload {
         octets(headers)?;
         announced_within(headers, bytes)?;
@@ -144,6 +149,7 @@ async fn create(
         filename: about.filename,
         transcode: about.transcode,
         metadata: metadata.to_owned(),
+        idempotency_key,
         ..v1::BeginUploadRequest::default()
     };
     let mut upload = lease::begin(rest, caller, &message).await?;

@@ -13,10 +13,15 @@ pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 /// The client's metadata of the file.
 pub(super) const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+/// The client's own name of an upload (draft-ietf-httpapi-idempotency-key-header); not part of tus.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// When an unfinished upload is deleted.
 pub(super) const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 /// The video that the upload becomes; not part of tus.
 pub(super) const VIDEO: HeaderName = HeaderName::from_static("video-id");
+
+/// Maximum size of a client's own name of an upload.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 const OCTETS: &str = "application/offset+octet-stream";
 
@@ -39,6 +44,18 @@ pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>
     }
     let text = first.map(|value| value.to_str()).transpose();
     text.map_err(|_| malformed("must be ASCII"))
+}
+
+/// The client's own name of the upload, with or without quotes; empty if there is none.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let Some(text) = text(headers, IDEMPOTENCY_KEY)? else { return Ok(String::new()) };
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let key = quoted.unwrap_or(text);
+    if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && !key.contains(['"', '\\']) {
+        return Ok(key.to_owned());
+    }
+    let text = format!("must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters without quotes");
+    Err(Problem::at(Code::Malformed, display(&IDEMPOTENCY_KEY), text))
 }
 
 /// The header's name in the capitalization of the protocol's text.
@@ -127,6 +144,21 @@ mod tests {
         let mut twice = with(LENGTH, "1");
         twice.append(LENGTH, HeaderValue::from_static("2"));
         assert_eq!(upload_length(&twice).unwrap_err().code, Code::Malformed);
+    }
+
+    #[test]
+    fn a_client_names_an_upload_with_or_without_quotes() {
+        let read = |text: &str| idempotency_key(&with(IDEMPOTENCY_KEY, text));
+        assert_eq!(read("\"a b-1\"").unwrap(), "a b-1");
+        assert_eq!(read("a").unwrap(), "a");
+        assert_eq!(read(&"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX)).unwrap().len(), 255);
+        assert_eq!(idempotency_key(&HeaderMap::new()).unwrap(), "");
+        let long = "x".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1);
+        for bad in ["", "\"\"", "\"", "a\"b", "a\\b", "\u{fc}", long.as_str()] {
+            let problem = read(bad).unwrap_err();
+            assert_eq!(problem.code, Code::Malformed, "{bad}");
+            assert_eq!(problem.violations[0].field, "Idempotency-Key", "{bad}");
+        }
     }
 
     #[test]

@@ -22,12 +22,20 @@ export type Visibility = 'public' | 'private';
 /** Weight of the newest measurement in the mean speed. */
 const SMOOTHING = 0.3;
 
+/** The content of the request that creates an upload. It stays the same until the upload exists. */
+export interface Creation {
+  key: string;
+  title: string;
+  visibility: Visibility;
+}
+
 export class Item {
   readonly key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   readonly name: string;
   readonly size: number;
   fingerprint = '';
   url: string | null = null;
+  creation: Creation | null = null;
   since = Date.now();
   /** Failures in a row. */
   failures = 0;

@@ -164,11 +164,16 @@ class UploadQueue {
     if (!item.file) return;
     item.phase = 'sending';
     item.retryAt = null;
-    const { title, visibility } = item;
+    const { key, title, visibility } = (item.creation ??= {
+      key: Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('-'),
+      title: item.title,
+      visibility: item.visibility
+    });
     const transfer = new Transfer({
       file: item.file,
       endpoint: this.#endpoint,
       url: item.url,
+      key,
       metadata: {
         filename: item.name,
         filetype: item.file.type,
@@ -216,6 +221,8 @@ class UploadQueue {
   async #failed(item: Item, error: ApiError): Promise<void> {
     item.rest();
     this.#release(item);
+    // The upload of this name has expired, so the next attempt begins another one.
+    if (!item.url && error.status === 409) item.creation = null;
     const decision = next(error, item.failures++);
     if (decision.act === 'wait') {
       item.phase = 'retrying';
@@ -240,6 +247,7 @@ class UploadQueue {
     if (video && video.state !== 'uploading') return this.#done(item);
     if (item.url) this.#store?.remove(item.url);
     item.url = null;
+    item.creation = null;
     item.videoId = null;
     item.sent = 0;
     if (item.file && item.failures < 3) item.phase = 'waiting';

@@ -15,6 +15,8 @@ export interface TransferOptions {
   endpoint: string;
   /** The upload to go on with; null begins a new one. */
   url: string | null;
+  /** The name of a new upload: beginning it again, after a lost reply, goes on with the first one. */
+  key: string;
   metadata: Record<string, string>;
   onCreated(url: string, videoId: string): void;
   /** `accepted` counts bytes that the service has acknowledged, `sent` also those on the way. */
@@ -57,7 +59,7 @@ export class Transfer {
   async start(): Promise<void> {
     const tus = await import('tus-js-client');
     if (this.#stopped) return;
-    const { file, endpoint, url, metadata } = this.options;
+    const { file, endpoint, url, key, metadata } = this.options;
     let videoId = '';
     const upload = new tus.Upload(file, {
       // Without an endpoint tus-js-client reports an unknown upload instead of silently beginning another one.
@@ -66,7 +68,10 @@ export class Transfer {
       chunkSize: CHUNK,
       retryDelays: null as never,
       storeFingerprintForResuming: false,
-      onBeforeRequest: (request) => request.setHeader('Authorization', `Bearer ${bearer() ?? ''}`),
+      onBeforeRequest: (request) => {
+        request.setHeader('Authorization', `Bearer ${bearer() ?? ''}`);
+        if (request.getMethod() === 'POST') request.setHeader('Idempotency-Key', `"${key}"`);
+      },
       onAfterResponse: (request, response) => {
         videoId = response.getHeader('Video-Id') ?? videoId;
         const headers = { get: (name: string) => response.getHeader(name) };
