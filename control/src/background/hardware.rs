@@ -4,7 +4,7 @@ use super::BackgroundError;
 use crate::{
     cluster::events::Event,
     db::{
-        WORK_TRIES_MAX,
+        WORK_TRIES_MAX, completion,
         hardware::{self, ABSENT_SECONDS},
     },
     state::AppState,
@@ -18,6 +18,9 @@ pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
     let waiting = hardware::waiting(&*app.db.get().await?, ABSENT_SECONDS).await?;
     for found in waiting {
         let restarted = app.db.transact(WORK_TRIES_MAX, async |tx| {
+            if !completion::lock_video(tx, found.video).await? {
+                return Ok(0);
+            }
             hardware::restart_in_software(tx, found, ABSENT_SECONDS).await
         });
         let tasks = restarted.await?;

@@ -1,17 +1,21 @@
 //! The ends of jobs and videos. Each function is the body of one transaction and locks the video's
 //! row first.
 
-use media::{JobId, VideoId};
+use media::{HardwareEncoder, JobId, VideoId};
 use tokio_postgres::GenericClient;
 
 use super::{
     DbError,
     chores::{self, Chore},
+    hardware::{self, WaitingJob},
     images,
     lease::{self, AttemptResult, FailedAttempt, LeaseId},
     tasks, uploads, videos,
 };
-use crate::domain::{Failure, TaskState};
+use crate::{
+    domain::{Failure, TaskState},
+    plan::hardware::Loss,
+};
 
 /// How long the objects of a replaced job are kept, so that playback sessions that began on them
 /// can continue.
@@ -29,7 +33,7 @@ pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool,
 }
 
 /// Ends an attempt, and its job if no attempt is left and the job cannot succeed without the task.
-/// `None` when the lease is not held.
+/// The rungs of a hardware encoder restart in software instead. `None` when the lease is not held.
 pub async fn end_attempt(
     tx: &impl GenericClient,
     lease: LeaseId,
@@ -37,12 +41,20 @@ pub async fn end_attempt(
     grace_seconds: f64,
 ) -> Result<Option<AttemptResult>, DbError> {
     let Some(video) = lease::video_of(tx, lease).await? else { return Ok(None) };
-    lock_video(tx, video).await?;
-    let Some(after) = lease::end_attempt(tx, lease, failed_attempt).await? else { return Ok(None) };
+    let alive = lock_video(tx, video).await?;
+    let after = lease::end_attempt(tx, lease, failed_attempt).await?;
+    let Some(mut after) = after else { return Ok(None) };
+    if let Some(hardware) = HardwareEncoder::parse(&after.encoder)
+        && alive
+        && after.ends_job()
+    {
+        let lost = WaitingJob { job: after.job, video, hardware };
+        after.replaced_by = hardware::replace(tx, lost, Loss::Failed).await?;
+    }
     if after.ends_job() {
         let failure = after.failure.clone().unwrap_or_else(|| failed_attempt.failure.clone());
         end_job(tx, after.job, &JobOutcome::Failed(failure), grace_seconds).await?;
-    } else if after.state == TaskState::Failed {
+    } else if after.state == TaskState::Failed && after.replaced_by == 0 {
         // The job succeeds without the task; only `collect` may still wait for it.
         tasks::unblock(tx, after.job).await?;
     }

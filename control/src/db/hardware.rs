@@ -1,11 +1,11 @@
-//! Jobs that wait for a hardware encoder which no worker has.
+//! Jobs whose hardware encoder no worker has, or fails: their restart in software.
 
 use media::{HardwareEncoder, JobId, VideoId};
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::{DbError, completion, jobs, tasks, videos};
-use crate::domain::TaskKind;
+use super::{DbError, jobs, tasks, videos};
+use crate::{domain::TaskKind, plan::hardware::Loss};
 
 /// A worker that was last seen longer ago is not waited for. Longer than it takes to reconnect, and
 /// to replace a worker by one of another release.
@@ -19,7 +19,7 @@ const NO_WORKER: &str = "
         WHERE w.seen_at > now() - make_interval(secs => $1) AND t.encoder = ANY (w.encoders)
     )";
 
-/// A job with waiting tasks for an encoder that no worker has.
+/// A job with tasks for a hardware encoder that it cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitingJob {
     /// The job.
@@ -56,12 +56,11 @@ pub async fn waiting(
     Ok(found)
 }
 
-/// Has the job encode the rungs of the hardware encoder in software, from their first chunks on:
-/// changes its plan, and replaces their outputs and tasks. Objects of the outputs are deleted when
-/// the job ends. Returns the number of new tasks.
+/// Has the job encode the rungs of the hardware encoder in software if no worker has had it for
+/// `absent_seconds`. Returns the number of new tasks.
 ///
-/// This is the body of a transaction; it changes nothing if the job has ended or a worker has
-/// connected in the meantime.
+/// This is the body of a transaction that holds the video's lock; it changes nothing if the job has
+/// ended or a worker has connected in the meantime.
 ///
 /// # Errors
 /// The database query failed, or the job's plan is invalid.
@@ -70,12 +69,24 @@ pub async fn restart_in_software(
     waiting_job: WaitingJob,
     absent_seconds: f64,
 ) -> Result<usize, DbError> {
-    let WaitingJob { job, video, hardware } = waiting_job;
-    if !completion::lock_video(tx, video).await?
-        || !waiting(tx, absent_seconds).await?.contains(&waiting_job)
-    {
+    if !waiting(tx, absent_seconds).await?.contains(&waiting_job) {
         return Ok(0);
     }
+    replace(tx, waiting_job, Loss::Absent).await
+}
+
+/// Has the job encode the rungs of the hardware encoder in software, from their first chunks on:
+/// changes its plan, and replaces their outputs and tasks. Objects of the outputs are deleted when
+/// the job ends. Returns the number of new tasks, 0 if the job has ended. The caller holds the
+/// video's lock.
+///
+/// # Errors
+/// The database query failed, or the job's plan is invalid.
+pub async fn replace(
+    tx: &impl GenericClient,
+    WaitingJob { job, video, hardware }: WaitingJob,
+    loss: Loss,
+) -> Result<usize, DbError> {
     let row = tx
         .query_opt(
             "SELECT id, plan, tenant FROM jobs WHERE id = $1 AND state IN ('queued', 'running')",
@@ -90,7 +101,7 @@ pub async fn restart_in_software(
     let committed = committed.iter().map(|row| row.try_get("rendition"));
     let committed = committed.collect::<Result<Vec<String>, _>>()?;
     let is_committed = |name: &str| committed.iter().any(|rendition| rendition == name);
-    let (replaced, new) = plan.replace_hardware(hardware, is_committed);
+    let (replaced, new) = plan.replace_hardware(hardware, loss, is_committed);
     let before: Vec<&str> = replaced.iter().map(|rung| rung.before.as_str()).collect();
     drop_renditions(tx, job, hardware, &before).await?;
     // Its place in the queue is that of the chunks.

@@ -153,12 +153,16 @@ pub struct AttemptResult {
     pub video: VideoId,
     /// The task's kind.
     pub kind: TaskKind,
+    /// The task's encoder; empty for tasks without one.
+    pub encoder: String,
+    /// The number of tasks that replace it, and the others of its hardware encoder, in software.
+    pub replaced_by: usize,
 }
 
 impl AttemptResult {
     /// Whether the job cannot continue without the task.
     pub fn ends_job(&self) -> bool {
-        self.state == TaskState::Failed && !self.kind.is_optional()
+        self.state == TaskState::Failed && !self.kind.is_optional() && self.replaced_by == 0
     }
 }
 
@@ -205,7 +209,7 @@ pub async fn end_attempt(
                  fraction = 0,
                  speed = 0
              WHERE id = $1 AND token = $2 AND state = 'leased'
-             RETURNING job_id, video_id",
+             RETURNING job_id, video_id, encoder",
             &[
                 &lease.task.uuid(),
                 &lease.stored_token(),
@@ -228,6 +232,8 @@ pub async fn end_attempt(
         job: JobId::new(row.try_get("job_id")?),
         video: VideoId::new(row.try_get("video_id")?),
         kind: history.kind,
+        encoder: row.try_get("encoder")?,
+        replaced_by: 0,
     }))
 }
 

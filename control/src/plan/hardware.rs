@@ -1,4 +1,4 @@
-//! Replaces hardware encoders that no worker has. Pure.
+//! Replaces hardware encoders that no worker has, or that fail. Pure.
 //!
 //! All chunks of a rendition share one init segment, which differs between encoders. So a rung has
 //! one encoder: it is encoded in software from its first chunk on, or from its hardware encoder
@@ -7,6 +7,26 @@
 use media::HardwareEncoder;
 
 use super::{NewTask, Plan};
+
+/// Why a hardware encoder is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// No worker has it.
+    Absent,
+    /// The last attempt of a task failed on a worker that has it.
+    Failed,
+}
+
+impl Loss {
+    /// The reason in a note. A rung that has `begun` had a worker with the encoder.
+    fn text(self, hardware: HardwareEncoder, begun: bool) -> String {
+        match (self, begun) {
+            (Self::Absent, true) => format!("no worker has {hardware} any more"),
+            (Self::Absent, false) => format!("no worker has {hardware}"),
+            (Self::Failed, _) => format!("{hardware} failed"),
+        }
+    }
+}
 
 /// A rung that is encoded in software from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +45,7 @@ impl Plan {
     pub fn replace_hardware(
         &mut self,
         hardware: HardwareEncoder,
+        loss: Loss,
         committed: impl Fn(&str) -> bool,
     ) -> (Vec<ReplacedRung>, Vec<NewTask>) {
         let mut replaced = Vec::new();
@@ -35,14 +56,10 @@ impl Plan {
             let before = self.rungs[place].name.clone();
             let restarted = committed(&before);
             let after = if restarted { self.unused_name(&before) } else { before.clone() };
+            let reason = loss.text(hardware, restarted);
             self.notes.push(match restarted {
-                true => format!(
-                    "{before}: restarted in software as {after}, because no worker has \
-                     {hardware} any more"
-                ),
-                false => {
-                    format!("{before}: encoded in software, because no worker has {hardware}")
-                }
+                true => format!("{before}: restarted in software as {after}, because {reason}"),
+                false => format!("{before}: encoded in software, because {reason}"),
             });
             self.rungs[place].hardware = None;
             self.rungs[place].name.clone_from(&after);

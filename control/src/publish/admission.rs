@@ -123,6 +123,14 @@ pub async fn end_attempt(
         // The rejected source may be due for deletion at once.
         app.bus.chores.notify_one();
         app.video_changed(after.video);
+    } else if after.replaced_by > 0 {
+        tracing::warn!(
+            job.id = %after.job, after.encoder, tasks = after.replaced_by,
+            code = failed_attempt.failure.code, reason = failed_attempt.failure.message,
+            "the hardware encoder failed, encoding in software"
+        );
+        app.bus.notify_tasks_ready(after.replaced_by);
+        app.video_changed(after.video);
     } else {
         app.bus.notify_tasks_ready(1);
     }

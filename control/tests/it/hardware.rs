@@ -1,13 +1,17 @@
 //! Rungs of hardware encoders: which workers get their tasks, and their restart in software.
 
 use control::{
-    db::{Db, claim::Claimed, hardware, jobs, videos},
-    domain::TaskKind,
-    plan::{self, Plan},
+    db::{Db, claim::Claimed, completion, hardware, jobs, lease, tasks, videos},
+    domain::{Failure, JobState, TaskKind},
+    plan::{
+        self, Plan,
+        hardware::Loss,
+        retry::{Cause, RetryDelays},
+    },
 };
 use media::{HardwareEncoder, JobId, VideoId, ladder::Profile};
 
-use crate::rows::{self, claim, commit, connect, db, job_of, number, output, video};
+use crate::rows::{self, GRACE, claim, commit, connect, db, job_of, number, output, video};
 
 /// Seconds that count as absence, because tests do not wait for workers.
 const ABSENT: f64 = 30.0;
@@ -51,14 +55,21 @@ async fn seen(db: &Db, worker: &control::db::claim::Claimer, seconds: f64) {
     c.execute(sql, &[&worker.worker.uuid(), &seconds]).await.unwrap();
 }
 
+/// Restarts the rungs of a waiting job; returns the number of new tasks.
+async fn restart(db: &Db, found: hardware::WaitingJob) -> usize {
+    let restarted = db.transact(1, async |tx| {
+        assert!(completion::lock_video(tx, found.video).await?);
+        hardware::restart_in_software(tx, found, ABSENT).await
+    });
+    restarted.await.unwrap()
+}
+
 /// Runs a round; returns the number of new tasks.
 async fn round(db: &Db) -> usize {
     let waiting = hardware::waiting(&*db.get().await.unwrap(), ABSENT).await.unwrap();
     let mut tasks = 0;
     for found in waiting {
-        let restarted =
-            db.transact(1, async |tx| hardware::restart_in_software(tx, found, ABSENT).await);
-        tasks += restarted.await.unwrap();
+        tasks += restart(db, found).await;
     }
     tasks
 }
@@ -158,6 +169,85 @@ async fn a_rung_whose_encoder_is_lost_restarts_in_software_under_another_name() 
     assert!(claim(&db, &nvenc, 10).await.is_empty());
 }
 
+/// Claims a task and ends its attempt as failed, until `worker` gets none or the job is over; returns
+/// the number of attempts.
+async fn fail_all(db: &Db, job: JobId, worker: &control::db::claim::Claimer) -> i32 {
+    let failed = lease::FailedAttempt {
+        failure: Failure::new("ffmpeg_failed", "No capable devices found"),
+        retryable: true,
+        backoff_seconds: 0.0,
+        expired_only: false,
+        cause: Cause::Unknown,
+        probe_retry: RetryDelays::default(),
+    };
+    let mut attempts = 0;
+    while let Some(claimed) = claim(db, worker, 1).await.first() {
+        let ended = db.transact(1, async |tx| {
+            completion::end_attempt(tx, rows::lease(claimed), &failed, GRACE).await
+        });
+        ended.await.unwrap().unwrap();
+        attempts += 1;
+        let c = db.get().await.unwrap();
+        if jobs::state(&*c, job).await.unwrap().unwrap().0 == JobState::Failed {
+            break;
+        }
+    }
+    attempts
+}
+
+#[tokio::test]
+async fn a_rung_whose_encoder_keeps_failing_restarts_in_software() {
+    let db = db().await;
+    let id = video(&db).await;
+    let job = job_of(&db, id, mixed()).await;
+    let nvenc = worker(&["h264_nvenc"]);
+    seen(&db, &nvenc, 0.0).await;
+    let late = claim(&db, &nvenc, 2).await;
+    assert_eq!(work(late.clone()), ["0 480p", "1 480p"]);
+    let before = revision(&db, id).await;
+    // The worker fails the last chunk at every attempt.
+    assert_eq!(fail_all(&db, job, &nvenc).await, tasks::ATTEMPTS_MAX);
+    assert_eq!(round(&db).await, 0, "the worker is connected");
+    let c = db.get().await.unwrap();
+    assert_ne!(jobs::state(&*c, job).await.unwrap().unwrap().0, JobState::Failed);
+    let plan = plan_now(&db, job).await;
+    assert!(plan.rungs.iter().all(|rung| rung.hardware.is_none()));
+    let note = "480p: encoded in software, because h264_nvenc failed";
+    assert_eq!(plan.notes.last().unwrap(), note);
+    assert!(revision(&db, id).await > before, "data planes drop the index");
+    // Its other leases are lost, so their commits are rejected.
+    for lost in &late {
+        assert_eq!(lease::video_of(&*c, rows::lease(lost)).await.unwrap(), None);
+    }
+    let software = worker(&["libx264"]);
+    let all = work(claim(&db, &software, 10).await);
+    assert_eq!(all, ["0 360p", "0 480p", "1 360p", "1 480p", "2 360p", "2 480p"]);
+    // A failure in software still ends the job.
+    c.execute("UPDATE tasks SET state = 'ready', token = NULL WHERE state = 'leased'", &[])
+        .await
+        .unwrap();
+    assert_eq!(fail_all(&db, job, &software).await, tasks::ATTEMPTS_MAX - 1);
+    assert_eq!(jobs::state(&*c, job).await.unwrap().unwrap().0, JobState::Failed);
+}
+
+#[tokio::test]
+async fn a_rung_that_fails_after_its_first_chunk_restarts_under_another_name() {
+    let db = db().await;
+    let id = video(&db).await;
+    let job = job_of(&db, id, mixed()).await;
+    let nvenc = worker(&["h264_nvenc"]);
+    seen(&db, &nvenc, 0.0).await;
+    assert_eq!(work(claim(&db, &nvenc, 1).await), ["0 480p"]);
+    commit(&db, job, &output("480p", 0, 1)).await;
+    assert_eq!(fail_all(&db, job, &nvenc).await, tasks::ATTEMPTS_MAX);
+    let plan = plan_now(&db, job).await;
+    let note = "480p: restarted in software as 480p-software, because h264_nvenc failed";
+    assert_eq!(plan.notes.last().unwrap(), note);
+    assert_eq!(number(&db, "SELECT count(*) FROM outputs WHERE rendition = '480p'").await, 0);
+    let left = work(claim(&db, &worker(&["libx264"]), 10).await);
+    assert!(left.contains(&"2 480p-software".to_owned()), "{left:?}");
+}
+
 #[tokio::test]
 async fn a_job_that_has_ended_is_not_restarted() {
     let db = db().await;
@@ -169,9 +259,7 @@ async fn a_job_that_has_ended_is_not_restarted() {
     let c = db.get().await.unwrap();
     assert!(videos::touch(&*c, id).await.unwrap());
     c.execute("UPDATE jobs SET state = 'cancelled'", &[]).await.unwrap();
-    let restarted =
-        db.transact(1, async |tx| hardware::restart_in_software(tx, found, ABSENT).await);
-    assert_eq!(restarted.await.unwrap(), 0);
+    assert_eq!(restart(&db, found).await, 0);
     assert_eq!(plan_now(&db, job).await, mixed());
 }
 
@@ -191,11 +279,11 @@ fn rungs_of_a_hardware_encoder_have_their_own_tasks_until_it_is_replaced() {
     all.rungs[0].hardware = Some(NVENC);
     assert_eq!(of_chunk(&all.tasks(), 0), ["h264_nvenc 360p", "h264_nvenc 480p"]);
     assert_eq!(of_chunk(&all.tasks(), 1), ["h264_nvenc 360p+480p"]);
-    let (replaced, tasks) = all.replace_hardware(NVENC, |name| name == "480p");
+    let (replaced, tasks) = all.replace_hardware(NVENC, Loss::Absent, |name| name == "480p");
     let names = replaced.iter().map(|rung| (rung.before.as_str(), rung.after.as_str()));
     assert_eq!(names.collect::<Vec<_>>(), [("360p", "360p"), ("480p", "480p-software")]);
     assert_eq!(of_chunk(&tasks, 0), ["libx264 360p", "libx264 480p-software"]);
     assert_eq!(of_chunk(&tasks, 1), ["libx264 360p+480p-software"]);
     let vaapi = HardwareEncoder::Vaapi;
-    assert!(plan.replace_hardware(vaapi, |_| false).0.is_empty(), "another encoder");
+    assert!(plan.replace_hardware(vaapi, Loss::Absent, |_| false).0.is_empty(), "another encoder");
 }
