@@ -8,6 +8,7 @@
 #[path = "../tests/e2e/harness/mod.rs"]
 mod harness;
 mod measure;
+mod pages;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,9 @@ fn main() {
         }
         if wanted("scaling") {
             scaling(rounds).await;
+        }
+        if wanted("pages") {
+            pages::measure(rounds, &clip()).await;
         }
     });
 }
@@ -130,6 +134,11 @@ async fn scaling(rounds: usize) {
 
 /// Starts a service from the release programs.
 async fn service(env: &[(&str, &str)]) -> Stack {
+    assert_release();
+    Stack::start_with(env).await
+}
+
+fn assert_release() {
     let dir = program::bin_dir();
     let release = Path::new("release");
     assert!(
@@ -137,5 +146,4 @@ async fn service(env: &[(&str, &str)]) -> Stack {
         "{} contains no release programs: use bench/run",
         dir.display()
     );
-    Stack::start_with(env).await
 }
