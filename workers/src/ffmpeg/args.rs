@@ -59,10 +59,17 @@ pub const PIXELS_MAX: u32 = 36_000_000;
 /// The number of streams that FFmpeg opens in one file.
 pub const STREAMS_MAX: u32 = 100;
 
+/// Seconds of the shortest and of the longest [`Preroll::Short`].
+const SHORT_MIN: f64 = 0.25;
+const SHORT_MAX: f64 = 1.0;
+/// Pictures over which encoders reorder, at most, in sources that people have.
+const REORDERED_MAX: f64 = 6.0;
+
 /// How far before a chunk's first frame decoding starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preroll {
-    /// Enough for files with an index, where FFmpeg seeks to the preceding key frame.
+    /// Enough for files with an index, where FFmpeg seeks to the preceding key frame: as long as
+    /// pictures are reordered, because some containers find the key frame by its decode time.
     Short,
     /// For files without an index, where FFmpeg starts anywhere and waits for a key frame.
     Long,
@@ -80,9 +87,15 @@ impl Preroll {
         }
     }
 
-    fn seconds(self) -> Option<f64> {
+    /// For `track`. A shorter preroll more often finds the last key frame before the chunk instead of
+    /// the one before it; decoding what lies between them is the largest cost of chunks. Pacing and
+    /// deinterlacing depend on earlier pictures, so they get more of them.
+    fn seconds(self, track: &VideoTrack) -> Option<f64> {
+        let (num, den) = track.frame_rate;
+        let pictures = |count: f64| count * f64::from(den) / f64::from(num.max(1));
         match self {
-            Self::Short => Some(1.0),
+            Self::Short if track.paced || track.interlaced => Some(SHORT_MAX),
+            Self::Short => Some(pictures(REORDERED_MAX).clamp(SHORT_MIN, SHORT_MAX)),
             Self::Long => Some(15.0),
             Self::FromStart => None,
         }
@@ -205,7 +218,7 @@ fn chunk_inputs(encode: &ChunkEncode<'_>) -> Vec<ChunkInput> {
 impl ChunkInput {
     /// The position to seek to, in the recording's own seconds; `None` for its start.
     fn seek(&self, encode: &ChunkEncode<'_>) -> Option<f64> {
-        let before = encode.preroll.seconds()?;
+        let before = encode.preroll.seconds(&self.track)?;
         // Frames after the last picture repeat it, so seek no further than that picture.
         let last = *self.track.pictures_at(encode.grid.rate()).end();
         let start = encode.grid.seconds(self.frames.start.min(last)) - before;

@@ -21,6 +21,17 @@ pub fn fit(width: u32, height: u32) -> String {
     format!("scale={width}:{height}:flags=bicubic:out_range=tv,setsar=1,format=yuv420p")
 }
 
+/// The same for frames of limited range, which it does not copy where they have the size.
+fn fit_limited(width: u32, height: u32) -> String {
+    format!("scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p,setparams=range=tv")
+}
+
+/// Whether all decoded frames in the format `yuv420p` are of limited range: H.264 and HEVC have a
+/// format of its own for full range, from which the scaler converts. In other codecs it is a tag.
+fn is_limited(track: &VideoTrack) -> bool {
+    track.pixel_format == "yuv420p" && ["h264", "hevc"].contains(&track.codec.as_str())
+}
+
 /// Removes the side data that decoders attach to frames: captions, 3D and frame packing, active
 /// formats, time codes, mastering data. Encoders would write it into their packets as SEI messages
 /// or metadata OBUs. It comes after the filters that use the side data.
@@ -48,6 +59,8 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[ChunkInput]) -> String {
     }
     let converted =
         largest.and_then(|rung| colors::to_bt709(encode.track, (rung.width, rung.height)));
+    let limited = converted.is_some() || takes.iter().all(|take| is_limited(&take.track));
+    let fit = if limited { fit_limited } else { fit };
     for step in converted.iter().map(String::as_str).chain([BARE]) {
         graph.push_str(&format!(",{step}"));
     }
