@@ -105,6 +105,13 @@ async function cancelAsksOnceAndEndsWithinAHeartbeat() {
   await plays();
 }
 
+async function aJobIsGoneWithItsVideo() {
+  await page.goto(`${order.origin}/console/jobs/${order.job}`);
+  await page.getByRole('link', { name: 'Open the video' }).waitFor();
+  await rest('DELETE', `/api/videos/${order.video}`);
+  await page.getByRole('heading', { level: 1, name: 'It does not exist' }).waitFor();
+}
+
 async function everyRequestIsDocumented() {
   await tab.assertClean();
 }
@@ -116,5 +123,6 @@ await run(
   aChangeMadeElsewhereIsToldAndLosesNothing,
   retryRepeatsOnlyWhatIsMissing,
   cancelAsksOnceAndEndsWithinAHeartbeat,
+  aJobIsGoneWithItsVideo,
   everyRequestIsDocumented
 );

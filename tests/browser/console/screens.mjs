@@ -12,6 +12,8 @@ const PLAYER_MAX = 260_000;
 const REQUESTS_MAX = 5;
 /** 1280 × 1024 at 400 %. */
 const ZOOMED = { width: 320, height: 256 };
+/** No video and no job has this id. */
+const UNKNOWN = '00000000-0000-7000-8000-000000000000';
 
 const tab = await Console.open();
 const { page } = tab;
@@ -85,7 +87,8 @@ async function everyScreenIsAccessibleAndCostsFewRequests() {
   await rest('POST', '/api/tokens', { role: 'viewer', subject: 'press', ttlSeconds: 86_400 });
   const screens = [
     ['videos', '/videos'], ['video', `/videos/${video}`], ['jobs', '/jobs'], ['job', `/jobs/${job}`],
-    ['workers', '/workers'], ['tokens', '/tokens'], ['system', '/system'], ['missing', '/nowhere']
+    ['workers', '/workers'], ['tokens', '/tokens'], ['system', '/system'], ['missing', '/nowhere'],
+    ['video-missing', `/videos/${UNKNOWN}`], ['job-missing', `/jobs/${UNKNOWN}`], ['job-invalid', '/jobs/no-id']
   ];
   for (const [name, path] of screens) {
     const before = tab.limited().length;

@@ -25,6 +25,7 @@ export class JobView {
   version = $state(0);
   loaded = $state(false);
   error: ApiError | null = $state.raw(null);
+  #videoId = $state('');
   readonly #unsubscribe: () => void;
 
   constructor(readonly jobId: string) {
@@ -34,6 +35,12 @@ export class JobView {
   /** The job without its tasks; `undefined` until it is loaded. */
   get job(): JobSummary | undefined {
     return live.jobs.get(this.jobId);
+  }
+
+  /** Whether the job does not exist, or was deleted with its video while this tab was open. */
+  get gone(): boolean {
+    const unknown = this.error?.status === 404 || this.error?.code === 'invalid_id';
+    return unknown || live.deleted.has(this.#videoId);
   }
 
   /** Reads the job and all its tasks. */
@@ -49,6 +56,7 @@ export class JobView {
       // The order of the renditions is the job's; tasks that events brought before are in it, too.
       this.grid = new Grid(job.profiles, [...live.tasks(this.jobId).byId.values()] as Task[]);
       this.version++;
+      this.#videoId = job.videoId;
       this.loaded = true;
       this.error = null;
     } catch (error) {

@@ -93,7 +93,7 @@ const jobs: Messages['jobs'] = {
     error: 'Letzter Fehler',
     task: 'Aufgabe'
   },
-  gone: 'Diesen Auftrag gibt es nicht, oder er gehört einem anderen Mandanten.'
+  gone: 'Diesen Auftrag gibt es nicht, er wurde mit seinem Video gelöscht, oder er gehört einem anderen Mandanten.'
 };
 
 export default jobs;

@@ -79,5 +79,5 @@ export default {
     overview: 'Overview of the whole video'
   },
   details: { worker: 'Worker', attempt: 'Attempt', progress: 'Progress', speed: 'Speed', error: 'Last error', task: 'Task' },
-  gone: 'This job does not exist, or it belongs to another tenant.'
+  gone: 'This job does not exist, was deleted with its video, or belongs to another tenant.'
 };
