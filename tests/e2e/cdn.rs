@@ -75,6 +75,30 @@ async fn one_copy_serves_all_sites(origin: &Client, viewer: &Client, playlist: &
     assert!(requests <= 1.0, "{requests} requests for one playlist");
 }
 
+/// The MPD of a final video differs between new sessions and those that began while it grew: the CDN
+/// keeps one copy of each, whichever is requested first and whatever other parameters it has.
+async fn new_and_running_sessions_get_their_own_mpd(origin: &Client, viewer: &Client, video: &str) {
+    let new = format!("/api/stream/{video}/dash/manifest.mpd");
+    let running = format!("{new}?reload=1");
+    // Reloads get the last dynamic MPD for ten seconds.
+    let ended = eventually("the MPD of running sessions turns static", SOON, async || {
+        let text = origin.get(&running).await.expect(200).text();
+        text.contains("type=\"static\"").then_some(text)
+    })
+    .await;
+    let fresh = origin.get(&new).await.expect(200).text();
+    assert_ne!(fresh, ended, "only new sessions get the set for trick play");
+    let copies = [(&running, "MISS", &ended), (&new, "MISS", &fresh)];
+    let again = [(&running, "HIT", &ended), (&new, "HIT", &fresh)];
+    for (path, status, text) in copies.into_iter().chain(again) {
+        let reply = viewer.get(path).await.expect(200);
+        assert_eq!(reply.header("x-cache-status"), status, "{path}");
+        assert_eq!(&reply.text(), text, "{path}");
+    }
+    let reply = viewer.get(&format!("{running}&CMCD=sid%3D%22a%22")).await.expect(200);
+    assert_eq!((reply.header("x-cache-status"), &reply.text()), ("HIT", &ended));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() {
     let folder = tempfile::tempdir().expect("folder");
@@ -123,6 +147,7 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
     assert!(reply.headers.get("set-cookie").is_none());
     let playlist = format!("/api/stream/{video}/{job}/360p/vod.m3u8");
     one_copy_serves_all_sites(&origin, &viewer, &playlist).await;
+    new_and_running_sessions_get_their_own_mpd(&origin, &viewer, &video).await;
 
     stack
         .client()
