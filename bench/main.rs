@@ -21,7 +21,7 @@ use measure::{BenchSource, Timeline};
 /// Length in seconds of the source for the ladder and scaling measurements.
 const LADDER_SECONDS: u32 = 120;
 /// Source lengths in seconds for which the time to the first segment is measured.
-const FIRST_SECONDS: [u32; 2] = [30, 600];
+const FIRST_SECONDS: [u32; 3] = [10, 120, 1200];
 
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -77,8 +77,8 @@ async fn ladder(rounds: usize) {
     report::write("ladder", rows, &timelines, whole);
 }
 
-/// Measures the time from the last uploaded byte until a viewer has a segment, for a short and a
-/// long source.
+/// Measures the time from the last uploaded byte until a viewer has a segment, which must not grow
+/// with the source.
 async fn first_segment(rounds: usize) {
     let mut rows = Vec::new();
     let (mut all, mut timelines) = (Vec::new(), Vec::new());
