@@ -19,6 +19,9 @@ use workers::{
     input::Input,
 };
 
+#[path = "args_golden/decoding.rs"]
+mod decoding;
+
 fn track() -> VideoTrack {
     VideoTrack {
         index: 0,
@@ -193,64 +196,6 @@ fn a_constant_rate_factor_replaces_the_average_and_keeps_the_cap() {
 fn interlaced_and_high_dynamic_range_sources_get_their_filters() {
     let track = VideoTrack { interlaced: true, transfer: "smpte2084".to_owned(), ..track() };
     insta::assert_snapshot!("filters", encode(&track, &rungs(), 1, Preroll::Long));
-}
-
-/// The scaler copies each picture where it may have to convert its range.
-#[test]
-fn pictures_of_the_right_size_are_copied_only_where_their_range_may_be_full() {
-    let args = |codec: &str, pixel_format: &str| {
-        let (codec, pixel_format) = (codec.to_owned(), pixel_format.to_owned());
-        let track = VideoTrack { codec, pixel_format, ..track() };
-        encode(&track, &rungs(), 1, Preroll::Short)
-    };
-    for (codec, pixel_format, may_be_full) in [
-        ("h264", "yuv420p", false),
-        ("hevc", "yuv420p", false),
-        // Full range is another format of these codecs.
-        ("h264", "yuvj420p", true),
-        ("hevc", "yuv422p", true),
-        // In others it is a tag, which may be missing at the start.
-        ("vp9", "yuv420p", true),
-        ("av1", "yuv420p", true),
-        ("h264", "", true),
-    ] {
-        let converts = args(codec, pixel_format).contains(":out_range=tv,setsar=1");
-        assert_eq!(converts, may_be_full, "{codec} {pixel_format}");
-    }
-}
-
-/// How many seconds before the second chunk, which starts at 4 s, decoding starts.
-#[test]
-fn decoding_starts_as_long_before_a_chunk_as_pictures_may_be_reordered() {
-    let grid = Grid::new(FrameRate::new(25, 1).unwrap(), 1500).unwrap();
-    let preroll = |track: VideoTrack, preroll| {
-        let args = lines(&args::chunk(&ChunkEncode {
-            source: &Input::from(Path::new("/store/source")),
-            track: &VideoTrack { first_pts: 0, ..track },
-            grid: &grid,
-            chunk: 1,
-            rungs: &rungs()[..1],
-            preset: "veryfast",
-            threads: 2,
-            preroll,
-            untimed: false,
-            device: None,
-        }));
-        let start = args.split_once("\n-ss\n").and_then(|(_, after)| after.lines().next());
-        start.map(|start| 4.0 - start.parse::<f64>().unwrap())
-    };
-    let at = |frame_rate| VideoTrack { frame_rate, ..track() };
-    let cases = [((60, 1), 0.25), ((25, 1), 0.25), ((15, 1), 0.4), ((5, 1), 1.0), ((1, 10), 1.0)];
-    for (rate, seconds) in cases {
-        let found = preroll(at(rate), Preroll::Short).unwrap();
-        assert!((found - seconds).abs() < 1e-6, "{rate:?}: {found}");
-    }
-    // Jitter and fields depend on the pictures before them.
-    for track in [VideoTrack { paced: true, ..track() }, VideoTrack { interlaced: true, ..track() }]
-    {
-        assert_eq!(preroll(track, Preroll::Short), Some(1.0));
-    }
-    assert_eq!(preroll(track(), Preroll::Long), None, "the start of the source is nearer");
 }
 
 /// A wider gamut is converted to the BT.709 gamut of the output.
