@@ -1,6 +1,9 @@
 //! The stream of a tenant's changes: nothing is lost or repeated, in any order of commits and at any
 //! instance where a client continues.
 
+mod beginning;
+mod places;
+
 use std::{collections::HashMap, time::Duration};
 
 use api::{
@@ -157,75 +160,6 @@ async fn a_tenant_sees_its_videos_jobs_and_tasks_change_and_no_other_tenant_does
     }
     assert!(others.is_silent(Duration::from_millis(600)).await);
     plane.stop().await;
-}
-
-/// More jobs wait than fit on a page of events. An older job of another tenant waits, too.
-#[tokio::test]
-async fn every_job_behind_one_that_leaves_the_queue_is_sent_with_its_place() {
-    const QUEUED: usize = 300;
-    let plane = Plane::start().await;
-    let db = Db::new(&plane.shared.database, 4).unwrap();
-    let c = db.get().await.unwrap();
-    let theirs = rows::video(&db).await;
-    rows::job(&db, theirs, 30).await;
-    for sql in [
-        "UPDATE videos SET tenant = 'theirs' WHERE id = $1",
-        "UPDATE jobs SET tenant = 'theirs' WHERE video_id = $1",
-    ] {
-        c.execute(sql, &[&theirs.uuid()]).await.unwrap();
-    }
-    // No other row ever changes its tenant, of which an object has one.
-    c.execute("DELETE FROM pending_changes", &[]).await.unwrap();
-    let video = rows::video(&db).await;
-    let mut queued = Vec::new();
-    for _ in 0..QUEUED {
-        queued.push(rows::job(&db, rows::video(&db).await, 30).await);
-    }
-    // A retried job is behind the others.
-    let retried = queued.remove(0);
-    let sql = "UPDATE jobs SET queued_at = now() WHERE id = $1";
-    c.execute(sql, &[&retried.uuid()]).await.unwrap();
-    queued.push(retried);
-    let caller = plane.caller(Role::Viewer);
-    let (mut watched, _) = Watched::new(&caller).await;
-    let (mut others, _) = Watched::new(&plane.caller_of(Role::Admin, "theirs")).await;
-    // The job at the tenth place leaves: those before it keep their places.
-    let sql = "UPDATE jobs SET state = 'running' WHERE id = $1";
-    c.execute(sql, &[&queued[9].uuid()]).await.unwrap();
-    let mut places = HashMap::new();
-    while places.len() < QUEUED - 9 {
-        let Some(Event::Job(job)) = watched.next().await.event else { panic!("only jobs change") };
-        assert_eq!(places.insert(job.job_id, job.queue_position), None, "sent once");
-    }
-    for (place, job) in queued.iter().enumerate().skip(10) {
-        assert_eq!(places[&job.to_string()], Some(place as u32), "{place}");
-    }
-    assert_eq!(places[&queued[9].to_string()], None);
-    let listed = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
-    for job in listed.unwrap().into_inner().jobs {
-        assert!(places.get(&job.job_id).is_none_or(|place| *place == job.queue_position));
-    }
-    // Jobs before it are not sent, nor those of another tenant.
-    assert_empty(&db, video, &mut [&mut watched]).await;
-    assert_empty(&db, theirs, &mut [&mut others]).await;
-    plane.stop().await;
-}
-
-/// The reader begins with the first watcher. It may number a change before its own first page.
-#[tokio::test]
-async fn a_change_right_after_the_first_watcher_is_not_held_back_until_the_next_one() {
-    let shared = Shared::new(database().await);
-    let mut planes = vec![Plane::of(shared.clone()).await];
-    let db = Db::new(&shared.database, 4).unwrap();
-    let video = rows::video(&db).await;
-    for n in 0..12 {
-        let plane = planes.pop().unwrap();
-        let (mut watched, _) = Watched::new(&plane.caller(Role::Viewer)).await;
-        rename(&db, video, &format!("title {n}")).await;
-        assert_eq!(title(&watched.next().await), format!("title {n}"));
-        plane.stop().await;
-        planes.push(Plane::of(shared.clone()).await);
-    }
 }
 
 /// The transaction that begins first commits last, after others that clients have received.
