@@ -45,10 +45,10 @@ pub(crate) async fn last_dash(client: &Client, manifest: &str) -> Capture {
     Capture::dash(client, manifest).await
 }
 
-/// Uploads a video to a service whose encodes are slow and starts a job; returns the ids of video
-/// and job.
-async fn slow_job(stack: &Stack, width: u32, height: u32) -> (String, String) {
-    let clip = Numbered { width, height, ..Numbered::seconds(SECONDS) }.file();
+/// Uploads a clip to a service whose encodes are slow and starts a job; returns the ids of video and
+/// job.
+async fn slow_job(stack: &Stack, clip: Numbered) -> (String, String) {
+    let clip = clip.file();
     let client = stack.client();
     let video = client.upload_clip(&clip).await;
     let job = client.transcode(&video, &json!({})).await;
@@ -66,7 +66,8 @@ async fn slow_stack(seconds: u32) -> (Stack, Ffmpeg) {
 /// Plays a video as soon as it is playable; the job must still be running when playback has begun.
 async fn plays_while_growing(player: &'static str, kind: &str) {
     let (stack, _script) = slow_stack(5).await;
-    let (video, job) = slow_job(&stack, 640, 360).await;
+    let clip = Numbered { width: 640, height: 360, ..Numbered::seconds(SECONDS) };
+    let (video, job) = slow_job(&stack, clip).await;
     let name = if kind == "hls" { "hls/playlist.m3u8" } else { "dash/manifest.mpd" };
     let manifest = format!("/api/stream/{video}/{name}");
     let viewer = stack.anonymous();
@@ -192,7 +193,9 @@ async fn the_lowest_rung_grows_as_fast_as_it_plays_while_a_higher_one_is_too_slo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn growing_manifests_conform_and_only_grow() {
     let (stack, _script) = slow_stack(3).await;
-    let (video, job) = slow_job(&stack, 854, 480).await;
+    // Four chunks, so that the playlists grow often enough while it is encoded.
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(46) };
+    let (video, job) = slow_job(&stack, clip).await;
     let viewer = stack.anonymous();
     let (hls_path, dash_path) = (
         format!("/api/stream/{video}/hls/playlist.m3u8"),
