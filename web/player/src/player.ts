@@ -346,15 +346,15 @@ export class StreamPlayer extends HTMLElement {
     const { video, engine } = this;
     if (!engine || engine.edge === 0 || engine.final) return;
     if (video.currentTime <= Math.max(engine.edge, this.edge) + 0.5) return;
-    const target = video.currentTime;
+    this.pending = video.currentTime;
     video.currentTime = Math.min(this.lastTime, engine.edge);
-    this.pending = target;
     this.refresh();
   }
 
   private showPoster(): void {
     const poster = flag(this, 'poster-off') ? null : this.getAttribute('poster');
-    this.video.poster = poster ?? '';
+    if (poster) this.video.poster = poster;
+    else this.video.removeAttribute('poster');
   }
 
   private async loadStoryboard(): Promise<void> {
