@@ -96,7 +96,9 @@ impl Credentials {
                 token_file: Some(token.file.clone()),
                 tls_ca_file: certificate.map(Path::to_owned),
             };
-            let mut auth = Session { target: &target, json: false }.auth().await?;
+            // Tokens stay where control cannot be asked.
+            let session = Session { target: &target, json: false };
+            let Ok(mut auth) = session.auth().await else { continue };
             let reply = auth.get_caller(call(GetCallerRequest {})).await;
             if reply.is_err_and(|status| status.code() == Code::Unauthenticated) {
                 token.mint(&self.keys, SystemClock.now_unix())?;
