@@ -76,7 +76,7 @@ async fn one_copy_serves_all_sites(origin: &Client, viewer: &Client, playlist: &
 }
 
 /// The MPD of a final video differs between new sessions and those that began while it grew: the CDN
-/// keeps one copy of each, whichever is requested first and whatever other parameters it has.
+/// keeps one copy of each, in any order of requests and with any other parameters.
 async fn new_and_running_sessions_get_their_own_mpd(origin: &Client, viewer: &Client, video: &str) {
     let new = format!("/api/stream/{video}/dash/manifest.mpd");
     let running = format!("{new}?reload=1");
